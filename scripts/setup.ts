@@ -1,24 +1,28 @@
-// What `npm test` needs beside npm's own packages: redis-server and nginx, which the tests run for real, and (where python3
-// can have it) the official Python SDK in `.cache/python`. Looks first and is done in a moment when all is there; says what
-// it does before it does it; stops with the one command to run where it may not install anything itself.
+// What `npm test` needs beside npm's own packages: the servers and tools below, which the tests run for real, and (where
+// python3 can have them) a few Python packages in `.cache/python`. Looks first and is done in a moment when all is there;
+// says what it does before it does it; stops with the one command to run where it may not install anything itself.
 import { spawnSync } from 'node:child_process';
 import { existsSync, readdirSync, rmSync } from 'node:fs';
 import { delimiter, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
-const OPENAI_PYTHON = '3.22.1';
+/** The official SDK and what most scripts use beside it, for the clients' tests; a parser of nginx's configuration. */
+const PYTHON_PACKAGES = { openai: '3.22.1', requests: '2.34.2', crossplane: '0.5.8' };
 const ROOT = dirname(dirname(fileURLToPath(import.meta.url)));
 
 /** The program, and the package it comes in with apt and with Homebrew. */
 const SERVERS = [
   { program: 'redis-server', apt: 'redis-server', brew: 'redis' },
   { program: 'nginx', apt: 'nginx', brew: 'nginx' },
+  // promtool comes with it.
+  { program: 'prometheus', apt: 'prometheus', brew: 'prometheus' },
+  { program: 'docker-compose', apt: 'docker-compose', brew: 'docker-compose' },
 ] as const;
 
 type Server = (typeof SERVERS)[number];
 
 installServers(SERVERS.filter(({ program }) => !installed(program)));
-installPythonSdk();
+installPythonPackages();
 
 function installServers(missing: readonly Server[]): void {
   if (missing.length === 0) return;
@@ -59,32 +63,33 @@ function mayRun(commands: readonly string[][]): boolean {
   return installed('sudo') && spawnSync('sudo', ['-n', 'true'], { stdio: 'ignore' }).status === 0;
 }
 
-/** Tests that speak through the Python SDK run where this succeeded and say that they were left out elsewhere. */
-function installPythonSdk(): void {
+/** Tests that need them run where this succeeded and say that they were left out elsewhere. */
+function installPythonPackages(): void {
   const folder = join(ROOT, '.cache', 'python');
-  if (hasSdk(folder)) return;
+  const wanted = Object.entries(PYTHON_PACKAGES).map(([name, version]) => `${name}==${version}`);
+  if (hasPackages(folder)) return;
   if (!installed('python3')) {
-    say('No python3: the tests of the Python SDK are left out.');
+    say('No python3: the tests that need it are left out.');
     return;
   }
-  say(`Making .cache/python with the official Python SDK, openai ${OPENAI_PYTHON}, for its tests.`);
+  say(`Making .cache/python with ${wanted.join(', ')} for the tests.`);
   rmSync(folder, { recursive: true, force: true });
   const pip = ['-m', 'pip', 'install', '--quiet', '--disable-pip-version-check', '--retries', '1', '--timeout', '15'];
   const made =
     run('python3', ['-m', 'venv', folder]) &&
-    run(join(folder, 'bin', 'python'), [...pip, `openai==${OPENAI_PYTHON}`]) &&
-    hasSdk(folder);
+    run(join(folder, 'bin', 'python'), [...pip, ...wanted]) &&
+    hasPackages(folder);
   if (made) return;
   rmSync(folder, { recursive: true, force: true });
-  say('python3 could not have it (no venv module, or no network): the tests of the Python SDK are left out.');
+  say('python3 could not have them (no venv module, or no network): the tests that need them are left out.');
 }
 
-/** By its metadata's name, because importing it takes a second. */
-function hasSdk(folder: string): boolean {
+/** By their metadata's names, because importing them takes a second. */
+function hasPackages(folder: string): boolean {
   const lib = join(folder, 'lib');
   if (!existsSync(join(folder, 'bin', 'python')) || !existsSync(lib)) return false;
-  return readdirSync(lib).some((version) =>
-    existsSync(join(lib, version, 'site-packages', `openai-${OPENAI_PYTHON}.dist-info`)),
+  return Object.entries(PYTHON_PACKAGES).every(([name, version]) =>
+    readdirSync(lib).some((python) => existsSync(join(lib, python, 'site-packages', `${name}-${version}.dist-info`))),
   );
 }
 

@@ -105,7 +105,7 @@ export function createApp(
     ctx.body = body;
   });
   router.get('/', (ctx) => {
-    ctx.body = about(host.version);
+    ctx.body = about(host.version, visitOf(ctx).address);
   });
 
   koa.use(envelope(host));

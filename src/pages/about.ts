@@ -1,10 +1,11 @@
-// `GET /`: what answers here.
-export function about(version: string) {
+// `GET /`: what answers here, and at which address it sees the caller: behind a proxy, the first thing to check.
+export function about(version: string, address: string) {
   return {
     service: 'Lanyard',
     description: 'One OpenAI-compatible endpoint for every GPU a team owns.',
     version,
     documentation: 'README.md and docs/ of the installation',
+    your_address: address,
     endpoints: [
       '/v1/chat/completions',
       '/v1/completions',

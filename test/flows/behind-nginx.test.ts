@@ -1,5 +1,4 @@
-// The nginx.conf at the top of the repository, run by a real nginx in front of a real gateway: the very file, with only its
-// ports, its folders and the gateway's address replaced. The certificate is made by deploy/self-signed.sh.
+// nginx.conf in front of a real gateway: what callers see through it.
 import { execFileSync } from 'node:child_process';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
@@ -7,77 +6,10 @@ import { request as httpRequest, type IncomingHttpHeaders, type IncomingMessage 
 import { connect as connectHttp2 } from 'node:http2';
 import { request as httpsRequest } from 'node:https';
 import { connect as connectTcp } from 'node:net';
-import { networkInterfaces } from 'node:os';
-import { fileURLToPath } from 'node:url';
 import { describe, expect, onTestFinished, test } from 'vitest';
-import { startEngine, type FakeEngine } from '../engines/engine.ts';
-import { KEY, openGateway, type Stage } from '../stage/gateway.ts';
-import { startNginx } from '../stage/nginx.ts';
-import { freePort } from '../stage/ports.ts';
+import { CONF, openFront, type Front } from '../stage/front.ts';
+import { KEY } from '../stage/gateway.ts';
 import { findProgram } from '../stage/program.ts';
-
-const path = (name: string): string => fileURLToPath(new URL(`../../${name}`, import.meta.url));
-const CONF = readFileSync(path('nginx.conf'), 'utf8');
-
-const HAS_IPV6 = Object.values(networkInterfaces()).some((all) => all?.some(({ address }) => address === '::1'));
-
-interface Front {
-  readonly engine: FakeEngine;
-  readonly gateway: Stage;
-  /** http://127.0.0.1:port of the LAN's port. */
-  readonly lan: string;
-  readonly tls: string;
-  readonly plain: string;
-  /** The certificate, as a client must be told of it. */
-  readonly ca: Buffer;
-  readonly folder: string;
-}
-
-/** `limits` is the gateway's; `change` is made to the configuration's text, and must change something. */
-async function front(limits = 'ip: off', change: readonly [from: string, to: string][] = []): Promise<Front> {
-  const engine = await startEngine({ kind: 'vllm', models: ['there'] });
-  onTestFinished(() => engine.stop());
-  const gateway = await openGateway(`
-limits: { ${limits}, trusted_proxies: [127.0.0.1] }
-backends:
-  rack: { engine: vllm, url: "${engine.url}" }
-models:
-  coder: [rack/there]
-  team/coder:7b: [rack/there]
-`);
-  const ports = { 80: await freePort(), 443: await freePort(), 8080: await freePort() };
-  let ca = Buffer.alloc(0);
-  const nginx = await startNginx((folder) => {
-    execFileSync('sh', [path('deploy/self-signed.sh'), `${folder}/certs`, 'localhost', '127.0.0.1'], { stdio: 'pipe' });
-    ca = readFileSync(`${folder}/certs/fullchain.pem`);
-    let conf = CONF;
-    const put = (from: string, to: string): void => {
-      if (!conf.includes(from)) throw new Error(`nginx.conf has no "${from}"`);
-      conf = conf.replaceAll(from, to);
-    };
-    for (const [from, to] of Object.entries(ports)) {
-      put(`listen ${from} `, `listen 127.0.0.1:${to} `);
-      if (HAS_IPV6) put(`listen [::]:${from} `, `listen [::1]:${to} `);
-      else conf = conf.replaceAll(new RegExp(`^ *listen \\[::\\]:${from} .*$`, 'gm'), '');
-    }
-    put('server 127.0.0.1:4000 ', `server 127.0.0.1:${gateway.port} `);
-    put('/etc/lanyard/certs', `${folder}/certs`);
-    put('/var/log/nginx', folder);
-    put('/var/www/acme', folder);
-    for (const [from, to] of change) put(from, to);
-    return conf;
-  });
-  onTestFinished(() => nginx.stop());
-  return {
-    engine,
-    gateway,
-    lan: `http://127.0.0.1:${ports[8080]}`,
-    tls: `https://localhost:${ports[443]}`,
-    plain: `http://127.0.0.1:${ports[80]}`,
-    ca,
-    folder: nginx.folder,
-  };
-}
 
 interface Answer {
   readonly status: number;
@@ -155,7 +87,9 @@ const ask = ({ lan }: Front, to: string, body?: object, headers: Record<string, 
   });
 
 test('the file stands, without a word of complaint', async () => {
-  const { folder } = await front();
+  const {
+    nginx: { folder },
+  } = await openFront();
   const args = ['-t', '-q', '-p', folder, '-c', `${folder}/nginx.conf`, '-e', 'stderr'];
   expect(execFileSync(findProgram('nginx'), args, { encoding: 'utf8', stdio: 'pipe' })).toBe('');
   expect(readFileSync(`${folder}/error.log`, 'utf8')).not.toMatch(/\[(?:warn|error|crit|emerg)\]/);
@@ -175,7 +109,7 @@ test('headers are set in one place only, so that none is lost by inheritance', (
 
 describe.for(DOORS)('through $name', ({ open, secure }) => {
   test('a stream arrives token by token', async () => {
-    const all = await front();
+    const all = await openFront();
     all.engine.next({ kind: 'hold_after', events: 3 });
     const { status, headers, parts } = await open(all, { ...CHAT, stream: true });
     expect(status).toBe(200);
@@ -189,7 +123,7 @@ describe.for(DOORS)('through $name', ({ open, secure }) => {
   });
 
   test('a whole chat comes back, and https is insisted on where it was used', async () => {
-    const all = await front();
+    const all = await openFront();
     const { status, headers, parts } = await open(all, CHAT);
     expect(status).toBe(200);
     expect(JSON.parse(await readUntil(parts))).toMatchObject({ choices: [{ message: { content: all.engine.says } }] });
@@ -200,14 +134,14 @@ describe.for(DOORS)('through $name', ({ open, secure }) => {
 });
 
 test('a body as large as images make it goes through', async () => {
-  const all = await front();
+  const all = await openFront();
   const large = { ...CHAT, messages: [{ role: 'user', content: 'x'.repeat(5_000_000) }] };
   expect((await ask(all, '/v1/chat/completions', large)).status).toBe(200);
   expect(all.engine.asked[0]?.body.length).toBeGreaterThan(5_000_000);
 });
 
 test('a caller who leaves is seen by the engine', async () => {
-  const all = await front();
+  const all = await openFront();
   all.engine.next({ kind: 'hold_after', events: 3 });
   const leaving = new AbortController();
   const body = JSON.stringify({ ...CHAT, stream: true });
@@ -223,14 +157,14 @@ test('a caller who leaves is seen by the engine', async () => {
 });
 
 test('http is sent to https, with method and body', async () => {
-  const { plain } = await front();
+  const { plain } = await openFront();
   const response = await fetch(`${plain}/v1/models/a%2Fb?x=1`, { method: 'POST', body: '{}', redirect: 'manual' });
   expect(response.status).toBe(308);
   expect(response.headers.get('location')).toBe('https://127.0.0.1/v1/models/a%2Fb?x=1');
 });
 
 test("a model's id keeps its slash, raw or encoded", async () => {
-  const all = await front();
+  const all = await openFront();
   for (const id of ['team%2Fcoder%3A7b', 'team/coder:7b']) {
     const response = await ask(all, `/v1/models/${id}`);
     expect(await response.json()).toMatchObject({ id: 'team/coder:7b' });
@@ -239,7 +173,7 @@ test("a model's id keeps its slash, raw or encoded", async () => {
 
 describe('limits', () => {
   test('forty at once: twenty-one pass, the gateway refuses the rest, nginx none', async () => {
-    const all = await front('ip: { requests: 10/s, burst: 20, parallel: 100 }');
+    const all = await openFront('ip: { requests: 10/s, burst: 20, parallel: 100 }');
     const started = performance.now();
     const responses = await Promise.all(Array.from({ length: 40 }, () => ask(all, '/v1/chat/completions', CHAT)));
     // A machine so slow that they were not at once lets one more in each tenth of a second.
@@ -257,7 +191,7 @@ describe('limits', () => {
   });
 
   test('a forged address does not make another caller', async () => {
-    const all = await front('ip: { requests: 1/min, burst: 2, parallel: 100 }');
+    const all = await openFront('ip: { requests: 1/min, burst: 2, parallel: 100 }');
     const statuses = [];
     for (let at = 1; at <= 6; at += 1) {
       const forged = `203.0.113.${at}`;
@@ -268,7 +202,7 @@ describe('limits', () => {
   });
 
   test("over nginx's own, looser limit the refusal is 429 in JSON too; /health has none", async () => {
-    const all = await front();
+    const all = await openFront();
     const responses = await Promise.all(Array.from({ length: 80 }, () => ask(all, '/v1/models')));
     const refused = responses.filter(({ status }) => status !== 200);
     expect(refused.length).toBeGreaterThan(0);
@@ -284,7 +218,7 @@ describe('limits', () => {
 
 describe("nginx's own refusals are OpenAI's error object:", () => {
   test('a gateway that is away', async () => {
-    const all = await front();
+    const all = await openFront();
     await all.gateway.stop();
     const response = await ask(all, '/v1/chat/completions', CHAT);
     expect(response.headers.get('retry-after')).toBe('2');
@@ -292,7 +226,7 @@ describe("nginx's own refusals are OpenAI's error object:", () => {
   });
 
   test('a gateway that is silent, which is not to be asked again', async () => {
-    const all = await front('ip: off', [['proxy_read_timeout 3600s', 'proxy_read_timeout 200ms']]);
+    const all = await openFront('ip: off', [['proxy_read_timeout 3600s', 'proxy_read_timeout 200ms']]);
     all.engine.next({ kind: 'hang' });
     const response = await ask(all, '/v1/chat/completions', CHAT);
     expect(response.headers.get('x-should-retry')).toBe('false');
@@ -300,7 +234,7 @@ describe("nginx's own refusals are OpenAI's error object:", () => {
   });
 
   test('a body above the limit; one that only the gateway refuses is refused by the gateway', async () => {
-    const all = await front('ip: off, body_bytes_max: 1KiB');
+    const all = await openFront('ip: off, body_bytes_max: 1KiB');
     const large = { ...CHAT, messages: [{ role: 'user', content: 'x'.repeat(2_000) }] };
     const ours = await ask(all, '/v1/chat/completions', large);
     expect(ours.status).toBe(413);
@@ -320,13 +254,13 @@ describe("nginx's own refusals are OpenAI's error object:", () => {
   test.for(['/metrics', '/metrics/', '//metrics', '/%6Detrics', '/health/ready', '/.refused'])(
     '%s is not passed on',
     async (to) => {
-      const all = await front();
+      const all = await openFront();
       await expectRefusal(await ask(all, to), 404, 'unknown_url');
     },
   );
 
   test('an address that is not of the LAN', async () => {
-    const all = await front('ip: off', [['allow 127.0.0.0/8;', '']]);
+    const all = await openFront('ip: off', [['allow 127.0.0.0/8;', '']]);
     await expectRefusal(await ask(all, '/v1/models'), 403, 'forbidden');
   });
 
@@ -336,7 +270,7 @@ describe("nginx's own refusals are OpenAI's error object:", () => {
     ['two lengths', 'POST /v1/models HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n', 400],
     ['TRACE', 'TRACE / HTTP/1.1\r\nHost: a\r\n\r\n', 405],
   ] as const)('%s', async ([, bytes, status]) => {
-    const { lan } = await front();
+    const { lan } = await openFront();
     const socket = connectTcp(Number(new URL(lan).port), '127.0.0.1');
     socket.end(bytes);
     const text = await readUntil(socket[Symbol.asyncIterator]() as AsyncIterator<Buffer>);
@@ -346,7 +280,7 @@ describe("nginx's own refusals are OpenAI's error object:", () => {
   });
 
   test('http on the https port', async () => {
-    const { tls } = await front();
+    const { tls } = await openFront();
     await expectRefusal(await fetch(`${tls.replace('https', 'http')}/v1/models`), 400, 'bad_request');
   });
 });
