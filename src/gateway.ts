@@ -3,14 +3,16 @@
 import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
 import type { Socket } from 'node:net';
+import { setTimeout as pause } from 'node:timers/promises';
 import { createApp } from './app.ts';
 import { Bodies } from './edge/bodies.ts';
 import { keyring } from './edge/keyring.ts';
-import { listen, type Door, type OpenListener } from './edge/listener.ts';
+import { LAST_IDLE_MS, listen, type Door, type OpenListener } from './edge/listener.ts';
 import type { Reply } from './edge/reply.ts';
 import { USUAL_PORTS } from './fleet/discover.ts';
 import { Fleet, type FleetEvents, type Probing } from './fleet/fleet.ts';
 import { Surroundings, type Kind } from './fleet/surroundings.ts';
+import { openCertificates } from './ops/certificates.ts';
 import type { Log } from './ops/log.ts';
 import { openMetrics } from './ops/metrics.ts';
 import type { Condition } from './pages/health.ts';
@@ -25,6 +27,8 @@ export interface GatewayOptions {
   readonly config: Config;
   readonly version: string;
   readonly log: Log;
+  /** File descriptors of open sockets for the first listeners, in their order; the others open their own. */
+  readonly sockets?: readonly number[];
   /** Where engines are looked for when none is configured; tests look elsewhere. */
   readonly ports?: readonly number[];
   readonly look_every_ms?: number;
@@ -42,12 +46,17 @@ export interface Gateway {
   reload(config: Config): Promise<void>;
   /** For the metrics: how a reload ended. */
   reloaded(result: 'ok' | 'refused'): void;
-  /** Stops accepting, lets what is under way finish for `drain_ms`, tells the rest, and closes everything. */
-  stop(): Promise<void>;
+  /**
+   * Stops accepting, lets what is under way finish for `drain_ms`, tells the rest, and closes everything; an idle connection
+   * once it has been silent for `idle_ms`.
+   */
+  stop(idle_ms?: number): Promise<void>;
 }
 
 /** After the rest has been told, it has this long to hear it. */
 const LAST_WORDS_MS = 1_000;
+/** Then connections are cut off. */
+const CUT_MS = 100;
 const LOOK_EVERY_MS = 30_000;
 
 /** Rejects with the system's error when a port cannot be had; then nothing is left open. */
@@ -55,6 +64,7 @@ export async function startGateway({
   config,
   version,
   log,
+  sockets = [],
   ports = USUAL_PORTS,
   look_every_ms = LOOK_EVERY_MS,
   probing = {},
@@ -86,18 +96,27 @@ export async function startGateway({
       else log.info(`backends ${kind}`, { backends: [...fleet.backends.keys()].join(' ') });
     },
   });
+  const certificates = openCertificates(log);
   const metrics = openMetrics(
     {
       in_flight: () => replies.size,
       queued: () => fleet.queue.length,
       connections: () => connections.size,
+      connections_max: () => ground.config.limits.connections_max,
       body_bytes: () => bodies.held_bytes,
       redis_up: () => (ground.config.redis === undefined ? undefined : store.limits.state().source === 'redis'),
       *backends() {
         for (const one of fleet.backends.values()) {
-          yield { name: one.name, up: one.health === 'up', in_flight: one.in_flight, slots: one.slots };
+          // Half-open counts: with nobody asking it stays so until morning, and is no outage.
+          yield { name: one.name, up: one.available, in_flight: one.in_flight, slots: one.slots };
         }
       },
+      *models() {
+        for (const { id, candidates } of fleet.models.values()) {
+          yield { name: id, deployments_up: candidates.filter(({ backend }) => backend.available).length };
+        }
+      },
+      certificates: () => certificates.read(ground.config.metrics_certificates),
     },
     version,
   );
@@ -150,20 +169,20 @@ export async function startGateway({
   };
 
   /** The listeners a configuration asks for: those already open stay, the others are opened, or none is. */
-  async function open(wanted: readonly Listener[]): Promise<readonly OpenListener[]> {
+  async function open(wanted: readonly Listener[], sockets: readonly number[] = []): Promise<readonly OpenListener[]> {
     const opened: OpenListener[] = [];
     try {
       const all: OpenListener[] = [];
-      for (const one of wanted) {
+      for (const [at, one] of wanted.entries()) {
         const old = listeners.find(
           (other) => other.config.port === one.port && other.config.host === one.host && !all.includes(other),
         );
-        if (old === undefined) opened.push(await listen(one, door));
+        if (old === undefined) opened.push(await listen(one, door, sockets[at]));
         all.push(old ?? (opened.at(-1) as OpenListener));
       }
       return all;
     } catch (error) {
-      await Promise.all(opened.map((one) => one.close(true)));
+      await Promise.all(opened.map((one) => one.close(0)));
       throw error;
     }
   }
@@ -171,7 +190,7 @@ export async function startGateway({
   async function reload(next: Config): Promise<void> {
     const wanted = await open(next.listen);
     if (condition === 'draining') {
-      await Promise.all(wanted.filter((one) => !listeners.includes(one)).map((one) => one.close(true)));
+      await Promise.all(wanted.filter((one) => !listeners.includes(one)).map((one) => one.close(0)));
       throw new Error('a reload while draining');
     }
     const closing = listeners.filter((one) => !wanted.includes(one));
@@ -186,35 +205,30 @@ export async function startGateway({
     metrics_allow = parseRanges(next.metrics_allow);
     log.level(next.log_level);
     for (const [at, one] of wanted.entries()) one.change(next.listen[at] ?? one.config);
-    for (const one of closing) one.drain();
+    for (const one of closing) one.drain(LAST_IDLE_MS);
     await surroundings.settle(next);
   }
 
-  /** Resolves when no reply is under way and each has been accounted for, or after `wait_ms`. */
-  async function ended(wait_ms: number): Promise<void> {
-    if (replies.size === 0) return;
-    await new Promise<void>((resolve) => {
-      const timer = setTimeout(resolve, wait_ms);
-      emptied = () => {
-        clearTimeout(timer);
-        resolve();
-      };
-    });
+  /** Resolves when no reply is under way and each has been accounted for. */
+  async function ended(): Promise<void> {
+    if (replies.size > 0) await new Promise<void>((resolve) => (emptied = resolve));
   }
 
-  async function stop(): Promise<void> {
+  async function stop(idle_ms = LAST_IDLE_MS): Promise<void> {
     condition = 'draining';
     log.info('draining', { in_flight: replies.size });
     surroundings.stop();
-    for (const one of listeners) one.drain();
-    await ended(ground.config.limits.drain_ms);
+    for (const one of listeners) one.drain(idle_ms);
+    // Until the last connection has gone, since an idle one may bring another request.
+    const quiet = Promise.all(listeners.map(({ closed }) => closed)).then(ended);
+    await within(ground.config.limits.drain_ms, quiet);
     for (const reply of replies) {
       reply.stop(
         new GatewayError('shutting_down', 'The gateway is shutting down. Try again shortly.', { retry_ms: 1_000 }),
       );
     }
-    await ended(LAST_WORDS_MS);
-    await Promise.all(listeners.map((one) => one.close(true)));
+    await within(LAST_WORDS_MS, ended());
+    await Promise.all(listeners.map((one) => one.close(CUT_MS)));
     await fleet.stop();
     await store.close();
     log.info('stopped');
@@ -222,11 +236,11 @@ export async function startGateway({
   }
 
   try {
-    listeners = await open(config.listen);
+    listeners = await open(config.listen, sockets);
     const told = stopping === undefined ? [] : [stopping.aborted ? undefined : once(stopping, 'abort')];
     await Promise.race([surroundings.settle(config), ...told]);
   } catch (error) {
-    await Promise.all(listeners.map((one) => one.close(true)));
+    await Promise.all(listeners.map((one) => one.close(0)));
     await store.close();
     throw error;
   }
@@ -240,9 +254,16 @@ export async function startGateway({
     },
     fleet,
     reload,
-    reloaded: (result) => metrics.reloads.inc({ result }),
+    reloaded: (result) => metrics.reloaded(result),
     stop,
   };
+}
+
+/** Resolves with the promise, or after so long. */
+async function within(wait_ms: number, promise: Promise<unknown>): Promise<void> {
+  const over = new AbortController();
+  await Promise.race([promise, pause(wait_ms, undefined, over).catch(() => undefined)]);
+  over.abort();
 }
 
 /** Closes a store that is no longer used once the last place taken from it has been given back. */

@@ -102,6 +102,8 @@ export interface Config {
   readonly cors_origins: readonly string[];
   /** Ranges that may read /metrics without the master key, besides loopback. */
   readonly metrics_allow: readonly string[];
+  /** Files whose certificates' expiry is a metric; paths as written. */
+  readonly metrics_certificates: readonly string[];
   readonly log_level: LogLevel;
 }
 
@@ -197,4 +199,6 @@ export interface ModelConfig {
   readonly serve: readonly Deployment[];
   /** Public model names tried when no deployment of this one can take the call. */
   readonly fallback: readonly string[];
+  /** For callers: what it is good for, a temperature to begin with. The gateway reads nothing in it. */
+  readonly metadata: Readonly<Record<string, string | number | boolean>>;
 }

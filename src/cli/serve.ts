@@ -3,10 +3,12 @@
 import { unwatchFile, watchFile } from 'node:fs';
 import { banner } from './banner.ts';
 import { ensureMasterKey } from './master-key.ts';
+import { handedOver } from './sockets.ts';
 import { VERSION } from './version.ts';
 import { readEnvironment } from '../config/environment.ts';
 import { ConfigError } from '../config/faults.ts';
 import { configPath, loadConfig } from '../config/load.ts';
+import { WrongSocket } from '../edge/listener.ts';
 import { startGateway, type Gateway } from '../gateway.ts';
 import { describeError, openLog, type Log } from '../ops/log.ts';
 import type { Config } from '../types.ts';
@@ -35,7 +37,8 @@ export async function serve(argv: readonly string[], out: (line: string) => void
     const config = await ready(loadConfig(file, env), dir, out);
     log = openLog(config.log_level);
     endOnBugs(log);
-    gateway = await startGateway({ config, version: VERSION, log, stopping: signals.stop });
+    const sockets = handedOver(process.env, process.pid, config);
+    gateway = await startGateway({ config, version: VERSION, log, sockets, stopping: signals.stop });
     banner({ config, gateway, version: VERSION, started_ms: performance.now() - started }, out);
   } catch (error) {
     log?.flush();
@@ -127,6 +130,9 @@ async function live(
 
 function reasons(error: unknown): readonly string[] {
   if (error instanceof ConfigError) return error.faults;
+  if (error instanceof WrongSocket) {
+    return [`lanyard: ${error.message}. Make ListenStream= in lanyard.socket and "listen" the same.`];
+  }
   if (error instanceof Error && 'code' in error && error.code === 'EADDRINUSE') {
     return [`lanyard: the port is taken (${error.message}). Set PORT, or change "listen" in the configuration.`];
   }

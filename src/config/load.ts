@@ -78,6 +78,7 @@ function toConfig({ listen, auth, limits, redis, backends, models, cors, metrics
     models,
     cors_origins: cors.origins,
     metrics_allow: metrics.allow,
+    metrics_certificates: metrics.certificates,
     log_level: log.level,
   };
 }

@@ -37,12 +37,14 @@ const backend_name = text.regex(/^[A-Za-z0-9._-]{1,64}$/, { error: 'must be 1 to
 
 const model_error =
   'must be a model name: letters, digits or . _ : / @ + -, at most 200, beginning with a letter or digit';
-const model_name = z
+export const model_name = z
   .string({ error: model_error })
   .regex(/^[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,199}$/, { error: model_error });
 
 const glob_error = 'must be a model name in which * stands for any characters, such as "deepseek-*"';
 const glob = z.string({ error: glob_error }).regex(/^[A-Za-z0-9._:/@+*-]{1,200}$/, { error: glob_error });
+
+const path = text.regex(/^\S(.*\S)?$/, { error: 'must be the path of a file' });
 
 const listener = section({
   port: port.describe('The port; 0 takes any free one. PORT in the environment changes the first listener.'),
@@ -203,6 +205,12 @@ const deployments = list(deployment, 'deployments').min(1, {
   error: 'is empty: name at least one `backend/name-there`',
 });
 
+const metadata = z.record(
+  text,
+  z.union([z.string(), z.number(), z.boolean()], { error: 'must be a text, a number, true or false' }),
+  { error: 'must be a map of names to texts or numbers' },
+);
+
 const model = z
   .union(
     [
@@ -210,11 +218,12 @@ const model = z
       section({
         serve: deployments.describe('Who serves it.'),
         fallback: list(model_name, 'model names').prefault([]).describe('Models tried when none of these can.'),
+        metadata: metadata.prefault({}).describe('Shown to callers in the list of models, as it stands.'),
       }),
     ],
-    { error: 'must be a list of deployments, or a map of serve, fallback' },
+    { error: 'must be a list of deployments, or a map of serve, fallback, metadata' },
   )
-  .transform((model): ModelConfig => ('serve' in model ? model : { serve: model, fallback: [] }));
+  .transform((model): ModelConfig => ('serve' in model ? model : { serve: model, fallback: [], metadata: {} }));
 
 export const file = section({
   listen: list(listener, 'listeners')
@@ -239,9 +248,10 @@ export const file = section({
     .describe('Web pages that call the gateway themselves.'),
   metrics: section({
     allow: list(range(), 'addresses or ranges').prefault([]).describe('Who may read /metrics without the master key.'),
+    certificates: list(path, 'files').prefault([]).describe('PEM files whose expiry is a metric.'),
   })
     .prefault({})
-    .describe('Who may read /metrics, besides this machine.'),
+    .describe('Who may read /metrics, besides this machine, and what else it tells.'),
   log: section({
     level: z.enum(LOG_LEVELS).prefault('INFO').describe('LOG_LEVEL in the environment goes before it.'),
   })

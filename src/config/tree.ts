@@ -1,5 +1,6 @@
-// A YAML text as plain values, with the place each came from. This is the one door to `yaml`: what is odd about YAML
-// (tags, several documents, aliases that multiply, values that swallow a comment) is refused here and known nowhere else.
+// A YAML text as plain values, with the place each came from. With foreign.ts, for files of others, the one door to `yaml`:
+// what is odd about YAML (tags, several documents, aliases that multiply, values that swallow a comment) is refused here
+// and known nowhere else.
 import { LineCounter, isAlias, isMap, isScalar, isSeq, parseDocument } from 'yaml';
 import type { Document, ErrorCode, Node, Scalar, YAMLMap } from 'yaml';
 import { label } from './faults.ts';
@@ -9,7 +10,7 @@ import { interpolate } from './interpolate.ts';
 /** Lists and maps within each other; the configuration itself needs 6. */
 const DEPTH_MAX = 20;
 /** Values in all, aliases written out: a few hundred bytes of nested aliases could otherwise become billions. */
-const NODES_MAX = 50_000;
+export const NODES_MAX = 50_000;
 
 export interface Tree {
   /** Maps, lists and scalars, `${NAME}` read; `undefined` for an empty file. */
@@ -151,19 +152,20 @@ function offsetOf(document: Document, { path, at_key }: Finding): number {
   return offset;
 }
 
-function start(node: unknown): number {
+/** Where a node begins in the text. */
+export function start(node: unknown): number {
   return (
     (isAlias(node) || isScalar(node) || isMap(node) || isSeq(node) ? (node satisfies Node).range?.[0] : undefined) ?? 0
   );
 }
 
 /** One broken quote can make a complaint of every word after it on the line. */
-function onePerLine(faults: Fault[]): Fault[] {
+export function onePerLine(faults: Fault[]): Fault[] {
   return faults.filter((fault, index) => faults.findIndex(({ line }) => line === fault.line) === index);
 }
 
 /** The parser's complaint in our words: its own repeat pieces of the file. */
-function complaint(code: ErrorCode, text: string, offset: number): string {
+export function complaint(code: ErrorCode, text: string, offset: number): string {
   const from = text.lastIndexOf('\n', offset - 1) + 1;
   const line = text.slice(from, text.indexOf('\n', offset) < 0 ? undefined : text.indexOf('\n', offset));
   const open = line.search(/[[{]/);

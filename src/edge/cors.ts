@@ -3,7 +3,7 @@ import type { Middleware } from 'koa';
 
 const ALLOWED = 'authorization, content-type, x-api-key, api-key, openai-organization, openai-project';
 const EXPOSED = [
-  'x-request-id, x-lanyard-model, x-lanyard-backend, retry-after, retry-after-ms, x-should-retry',
+  'x-request-id, x-lanyard-model, x-lanyard-backend, openai-processing-ms, retry-after, retry-after-ms, x-should-retry',
   'x-ratelimit-limit-requests, x-ratelimit-remaining-requests, x-ratelimit-reset-requests',
 ].join(', ');
 

@@ -2,8 +2,9 @@
 // OpenAI error object like everything else.
 import { once } from 'node:events';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
-import type { AddressInfo, Socket } from 'node:net';
+import { Server as TcpServer, type AddressInfo, type Socket } from 'node:net';
 import { GatewayError, errorBody, errorHeaders, type ErrorCode } from '../wire/errors.ts';
+import { isLoopback } from '../wire/address.ts';
 import type { Limits, Listener } from '../types.ts';
 
 /**
@@ -30,21 +31,35 @@ export interface OpenListener {
   readonly config: Listener;
   /** Takes on what a reload changed without closing the port. */
   change(config: Listener): void;
-  /** Stops accepting; requests under way go on, and each connection closes after its answer. */
-  drain(): void;
-  /** Resolves when the last connection has closed; `now` cuts them. */
-  close(now?: boolean): Promise<void>;
+  /** Stops accepting. Requests under way go on, idle connections may bring one more for `idle_ms`; then each closes. */
+  drain(idle_ms: number): void;
+  /** Once it drains: the last connection has closed. */
+  readonly closed: Promise<void>;
+  /** Stops accepting, and cuts the connections that are left after `wait_ms`. */
+  close(wait_ms: number): Promise<void>;
 }
 
-const HEADER_BYTES_MAX = 16 * 1024;
-/** nginx keeps its idle upstream connections 60 s; closing later than it does avoids the race. */
-const KEEP_ALIVE_MS = 75_000;
+/** The socket that was handed over listens elsewhere than the configuration says. */
+export class WrongSocket extends Error {}
 
-/** Listens. Rejects with the system's error when the port cannot be had. */
-export async function listen(config: Listener, door: Door): Promise<OpenListener> {
+const HEADER_BYTES_MAX = 16 * 1024;
+/** Longer than clients and proxies keep idle connections (nginx 60 s unless told otherwise): who closes first meets no race. */
+const KEEP_ALIVE_MS = 75_000;
+/**
+ * What is idle when the gateway drains is heard for so long: a request may be on its way. nginx.conf gives idle connections
+ * up after one second, so that none of its requests ever meets a connection that is just being closed.
+ */
+export const LAST_IDLE_MS = 2_000;
+
+/**
+ * Listens: on the open socket with that file descriptor, or on one of its own.
+ * Rejects with the system's error when the port cannot be had, and with WrongSocket.
+ */
+export async function listen(config: Listener, door: Door, socket?: number): Promise<OpenListener> {
   /** What is answered on each connection now; the latest, where several requests were sent at once. */
   const exchanges = new Map<Socket, ServerResponse>();
   const refused = new WeakSet<Socket>();
+  const open = new Set<Socket>();
   let configured = config;
   const server = createServer({
     headersTimeout: door.limits().headers_ms,
@@ -62,9 +77,11 @@ export async function listen(config: Listener, door: Door): Promise<OpenListener
     exchanges.set(socket, response);
     response.once('close', () => {
       if (exchanges.get(socket) === response) exchanges.delete(socket);
-      if (!server.listening) server.closeIdleConnections();
     });
-    if (!server.listening) response.shouldKeepAlive = false;
+    if (!server.listening) {
+      response.shouldKeepAlive = false;
+      socket.setTimeout(0);
+    }
     door.handler(request, response, configured);
   };
   // `Expect` other than 100-continue, and any of HTTP/1.0, is ignored (RFC 9110 §10.1.1); Node would answer 417, no body.
@@ -82,7 +99,11 @@ export async function listen(config: Listener, door: Door): Promise<OpenListener
       return;
     }
     door.connections.add(socket);
-    socket.once('close', () => door.connections.delete(socket));
+    open.add(socket);
+    socket.once('close', () => {
+      door.connections.delete(socket);
+      open.delete(socket);
+    });
   });
   server.on('connect', (_request, socket: Socket) => {
     // Node has taken its own listeners off this socket: a reset would be nobody's, and the end of the process.
@@ -113,8 +134,19 @@ export async function listen(config: Listener, door: Door): Promise<OpenListener
     if (response.req.complete) door.refused(refusal.code);
     else response.emit('malformed', refusal);
   });
-  await bind(server, config);
+  await bind(server, config, socket);
   const { port } = server.address() as AddressInfo;
+  const closed = new Promise<void>((resolve) => void server.once('close', resolve));
+  const drain = (idle_ms: number): void => {
+    if (!server.listening) return;
+    server.keepAliveTimeout = idle_ms;
+    server.keepAliveTimeoutBuffer = 0;
+    for (const response of exchanges.values()) response.shouldKeepAlive = false;
+    for (const one of open) if (!exchanges.has(one)) one.setTimeout(idle_ms);
+    // What Node's HTTP server adds to this would cut off the idle ones at once; it is due once all have gone.
+    TcpServer.prototype.close.call(server);
+    void closed.then(() => server.close());
+  };
   return {
     address: { host: config.host, port },
     get config() {
@@ -124,17 +156,13 @@ export async function listen(config: Listener, door: Door): Promise<OpenListener
       configured = next;
       server.headersTimeout = door.limits().headers_ms;
     },
-    drain: () => {
-      for (const response of exchanges.values()) response.shouldKeepAlive = false;
-      server.close();
-      server.closeIdleConnections();
-    },
-    close: async (now = false) => {
-      const closed = once(server, 'close');
-      server.close();
-      if (now) server.closeAllConnections();
-      else server.closeIdleConnections();
+    drain,
+    closed,
+    close: async (wait_ms) => {
+      drain(wait_ms);
+      const timer = setTimeout(() => server.closeAllConnections(), wait_ms);
       await closed;
+      clearTimeout(timer);
     },
   };
 }
@@ -198,8 +226,15 @@ export function everyResponse(instance: string): Record<string, string> {
   };
 }
 
-async function bind(server: Server, { host, port }: Listener): Promise<void> {
+async function bind(server: Server, { host, port }: Listener, fd: number | undefined): Promise<void> {
   const listening = once(server, 'listening');
-  server.listen({ host, port });
+  server.listen(fd === undefined ? { host, port } : { fd });
   await listening;
+  if (fd === undefined) return;
+  const at = server.address() as AddressInfo;
+  if (at.port === port && (at.address === host || (host === 'localhost' && isLoopback(at.address)))) return;
+  server.close();
+  throw new WrongSocket(
+    `the socket that was handed over is ${at.address}:${at.port}, the configuration says ${host}:${port}`,
+  );
 }

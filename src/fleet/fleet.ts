@@ -5,13 +5,15 @@ import type { ModelInfo } from './engines.ts';
 import { probe } from './probe.ts';
 import { Queue } from './queue.ts';
 import { matches } from '../wire/glob.ts';
-import type { BackendConfig, Config, Deployment } from '../types.ts';
+import type { BackendConfig, Config, Deployment, ModelConfig } from '../types.ts';
 
 /** A public name, and who can answer for it. */
 export interface PublicModel {
   readonly id: string;
   readonly candidates: readonly Candidate[];
   readonly fallback: readonly string[];
+  /** What the configuration tells callers of it. */
+  readonly metadata: ModelConfig['metadata'];
 }
 
 /** A place on a backend for one request, given back exactly once. */
@@ -221,8 +223,8 @@ export class Fleet {
   /** What is public: the configured models, and the discovered ones that may be published under their own names. */
   #publish(): void {
     const models = new Map<string, PublicModel>();
-    for (const [id, { serve, fallback }] of this.#config.models ?? []) {
-      models.set(id, { id, candidates: serve.flatMap((one) => this.#candidate(id, one)), fallback });
+    for (const [id, { serve, ...told }] of this.#config.models ?? []) {
+      models.set(id, { id, candidates: serve.flatMap((one) => this.#candidate(id, one)), ...told });
     }
     const discovered = new Map<string, Candidate[]>();
     for (const backend of this.#backends.values()) {
@@ -233,7 +235,7 @@ export class Fleet {
         discovered.set(name, [...(discovered.get(name) ?? []), { backend, name, model: name }]);
       }
     }
-    for (const [id, candidates] of discovered) models.set(id, { id, candidates, fallback: [] });
+    for (const [id, candidates] of discovered) models.set(id, { id, candidates, fallback: [], metadata: {} });
     this.#models = models;
   }
 

@@ -1,82 +1,66 @@
 // What Prometheus reads, and the one door to prom-client. Every label's values come from the configuration, from the
 // backends or from our own tables, never from what a client sent: a scanner of model names makes no new series.
+//
+// A counter that appears with its first event hides that event: Prometheus sees no rise from nothing to one. So where the
+// labels are known beforehand, it stands at 0 from the start.
 import { Counter, Gauge, Histogram, Registry, collectDefaultMetrics } from 'prom-client';
+import { ERROR_CODES } from '../wire/errors.ts';
 import type { Outcome } from '../types.ts';
+import { openLive, type Live } from './live.ts';
 
 const SECONDS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600];
 const TOKEN_SECONDS = [0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1, 2];
 const CANCEL_SECONDS = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 1];
 
-/** Figures read at scrape time. */
-export interface Live {
-  in_flight(): number;
-  queued(): number;
-  connections(): number;
-  body_bytes(): number;
-  /** `undefined` where none is configured. */
-  redis_up(): boolean | undefined;
-  backends(): Iterable<BackendNow>;
-}
-
-interface BackendNow {
-  readonly name: string;
-  readonly up: boolean;
-  readonly in_flight: number;
-  readonly slots: number;
-}
+const CODES = [...ERROR_CODES, 'connections_max'].map((code) => ({ code }));
+const DECISIONS = ['local', 'redis', 'share'].flatMap((source) => [
+  ...['admitted', 'unavailable'].map((decision) => ({ scope: 'all', decision, source })),
+  ...['ip', 'key'].flatMap((scope) => ['rate', 'parallel'].map((decision) => ({ scope, decision, source }))),
+]);
+/** How an attempt fails: below HTTP (fleet/fault.ts), by its status, or in the middle of its answer. */
+const ATTEMPTS = 'connect dns tls reset stale garbage timeout aborted status answer'.split(' ');
+/** As store/fault.ts tells them apart. */
+const REDIS = ['connect', 'timeout', 'auth', 'readonly', 'oom', 'other'].map((kind) => ({ kind }));
 
 export type Metrics = ReturnType<typeof openMetrics>;
 
 export function openMetrics(live: Live, version: string) {
   const registry = new Registry();
   collectDefaultMetrics({ register: registry });
+  // Gauges under a counter's ending, each the sum of another: `promtool check metrics` complains of them.
+  for (const name of ['handles', 'requests', 'resources']) registry.removeSingleMetric(`nodejs_active_${name}_total`);
+  openLive(live, registry);
   const registers = [registry];
-  const counter = <L extends string>(name: string, help: string, labelNames: L[]): Counter<L> =>
-    new Counter({ name, help, labelNames, registers });
+  /** `known`: the labels it has before anything has happened. */
+  const counter = <L extends string>(
+    name: string,
+    help: string,
+    labelNames: L[],
+    known: () => readonly Record<L, string>[] = () => [],
+  ): Counter<L> =>
+    new Counter({
+      name,
+      help,
+      labelNames,
+      registers,
+      collect() {
+        for (const labels of known()) this.inc(labels, 0);
+      },
+    });
+  const backends = (): string[] => [...live.backends()].map(({ name }) => name);
   const histogram = <L extends string>(name: string, help: string, labelNames: L[], buckets = SECONDS): Histogram<L> =>
     new Histogram({ name, help, labelNames, buckets, registers });
 
-  /** A figure read at scrape time; absent while it is undefined. */
-  const gauge = (name: string, help: string, read: () => number | undefined): Gauge =>
-    new Gauge({
-      name,
-      help,
-      registers,
-      collect() {
-        const figure = read();
-        if (figure === undefined) this.remove();
-        else this.set(figure);
-      },
-    });
-  const backendGauge = (name: string, help: string, read: (one: BackendNow) => number): Gauge =>
-    new Gauge({
-      name,
-      help,
-      labelNames: ['backend'],
-      registers,
-      collect() {
-        this.reset();
-        for (const one of live.backends()) this.set({ backend: one.name }, read(one));
-      },
-    });
-  const build = new Gauge({
-    name: 'lanyard_build_info',
-    help: 'The version that runs.',
-    labelNames: ['version'],
+  new Gauge({ name: 'lanyard_build_info', help: 'The version that runs.', labelNames: ['version'], registers }).set(
+    { version },
+    1,
+  );
+  const loaded = new Gauge({
+    name: 'lanyard_config_last_reload_successful',
+    help: 'Whether the configuration file was taken when it was last read; 0: an older one is in use.',
     registers,
   });
-  build.set({ version }, 1);
-  gauge('lanyard_in_flight', 'Requests on a hot route under way.', () => live.in_flight());
-  gauge('lanyard_queued', 'Requests waiting for a slot.', () => live.queued());
-  gauge('lanyard_connections', "Callers' connections, over all listeners.", () => live.connections());
-  gauge('lanyard_body_bytes', 'Request bodies held in memory.', () => live.body_bytes());
-  gauge('lanyard_redis_up', 'Whether limits are shared through Redis; absent where none is configured.', () => {
-    const up = live.redis_up();
-    return up === undefined ? undefined : Number(up);
-  });
-  backendGauge('lanyard_backend_up', 'Whether requests are sent to the backend.', (one) => (one.up ? 1 : 0));
-  backendGauge('lanyard_backend_in_flight', 'Requests on the backend.', (one) => one.in_flight);
-  backendGauge('lanyard_backend_slots', 'Requests the backend is given at once.', (one) => one.slots);
+  loaded.set(1);
 
   const accepted = counter('lanyard_accepted_total', 'Requests that arrived on a hot route.', []);
   const requests = counter('lanyard_requests_total', 'Requests that ended, by how.', [
@@ -85,16 +69,25 @@ export function openMetrics(live: Live, version: string) {
     'status',
     'end',
   ]);
-  const errors = counter('lanyard_errors_total', 'Refusals and failures by code.', ['code']);
+  const errors = counter('lanyard_errors_total', 'Refusals and failures by code.', ['code'], () => CODES);
+  const by_key = counter('lanyard_key_requests_total', 'Requests that ended, by whose they were.', [
+    'key',
+    'model',
+    'end',
+  ]);
   const tokens = counter('lanyard_tokens_total', 'Tokens in and out.', ['model', 'backend', 'key', 'direction']);
   const retries = counter('lanyard_retries_total', 'Attempts beyond the first.', ['model']);
-  const first = histogram('lanyard_time_to_first_token_seconds', "From arrival to the answer's first byte.", [
+  const aborts = counter('lanyard_stream_aborts_total', 'Streams that broke off after their first byte.', [
+    'model',
+    'backend',
+  ]);
+  const first = histogram('lanyard_time_to_first_token_seconds', 'Of streams, from arrival to the first byte.', [
     'model',
     'backend',
   ]);
   const each = histogram(
     'lanyard_time_per_output_token_seconds',
-    'After the first token.',
+    'Of streams, after the first token.',
     ['model', 'backend'],
     TOKEN_SECONDS,
   );
@@ -107,26 +100,44 @@ export function openMetrics(live: Live, version: string) {
     CANCEL_SECONDS,
   );
 
+  const reloads = counter('lanyard_config_reloads_total', 'Reloads of the configuration.', ['result'], () => [
+    { result: 'ok' },
+    { result: 'refused' },
+  ]);
+
   const refused = (code: string): void => errors.inc({ code });
 
   return {
-    limiter: counter('lanyard_limiter_decisions_total', 'By scope, decision and where it was made.', [
-      'scope',
-      'decision',
-      'source',
-    ]),
-    upstream_errors: counter('lanyard_upstream_errors_total', 'Attempts that failed, by kind.', ['backend', 'kind']),
+    limiter: counter(
+      'lanyard_limiter_decisions_total',
+      'By scope, decision and where it was made.',
+      ['scope', 'decision', 'source'],
+      () => DECISIONS,
+    ),
+    upstream_errors: counter(
+      'lanyard_upstream_errors_total',
+      'Attempts that failed, by kind.',
+      ['backend', 'kind'],
+      () => backends().flatMap((backend) => ATTEMPTS.map((kind) => ({ backend, kind }))),
+    ),
     stream_events_invalid: counter(
       'lanyard_stream_events_invalid_total',
-      'Events that are not JSON, passed on unchanged.',
+      'Events that should tell usage, an end or an error and are not JSON, passed on unchanged.',
       ['backend'],
+      () => backends().map((backend) => ({ backend })),
     ),
     log_lost: counter('lanyard_account_failures_total', 'Outcomes that could not be written down.', []),
-    reloads: counter('lanyard_config_reloads_total', 'Reloads of the configuration.', ['result']),
-    redis_errors: counter('lanyard_redis_errors_total', 'By kind.', ['kind']),
+    redis_errors: counter('lanyard_redis_errors_total', 'Calls to Redis that failed, by kind.', ['kind'], () =>
+      live.redis_up() === undefined ? [] : REDIS,
+    ),
 
     accept(): void {
       accepted.inc();
+    },
+
+    reloaded(result: 'ok' | 'refused'): void {
+      reloads.inc({ result });
+      loaded.set(Number(result === 'ok'));
     },
 
     /** Whatever refuses: the line, a page, Node's parser. The code is one of our own table. */
@@ -136,16 +147,19 @@ export function openMetrics(live: Live, version: string) {
     record(outcome: Outcome, now: number): void {
       const { model, backend, key } = outcome;
       requests.inc({ model, backend, status: String(outcome.status), end: outcome.end });
+      by_key.inc({ key, model, end: outcome.end });
       if (outcome.code !== '') refused(outcome.code);
       duration.observe({ model, backend }, (now - outcome.started_at) / 1000);
       queue.observe({ model }, outcome.queued_ms / 1000);
-      if (outcome.retries > 0) retries.inc({ model }, outcome.retries);
+      retries.inc({ model }, outcome.retries);
       if (outcome.tokens_in !== undefined) tokens.inc({ model, backend, key, direction: 'in' }, outcome.tokens_in);
       if (outcome.tokens_out !== undefined) tokens.inc({ model, backend, key, direction: 'out' }, outcome.tokens_out);
       if (outcome.cancel_ms !== undefined) cancel.observe({ backend }, outcome.cancel_ms / 1000);
-      if (outcome.first_byte_at === undefined) return;
+      // The first byte of a whole answer is also its last: among the streams' it would say nothing of waiting for a word.
+      if (!outcome.streamed || outcome.first_byte_at === undefined) return;
       first.observe({ model, backend }, (outcome.first_byte_at - outcome.started_at) / 1000);
-      if (outcome.streamed && outcome.tokens_out !== undefined && outcome.tokens_out > 1) {
+      aborts.inc({ model, backend }, outcome.end === 'backend_failed' ? 1 : 0);
+      if (outcome.tokens_out !== undefined && outcome.tokens_out > 1) {
         each.observe({ model, backend }, (now - outcome.first_byte_at) / 1000 / (outcome.tokens_out - 1));
       }
     },

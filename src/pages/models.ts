@@ -40,6 +40,7 @@ function entry(model: PublicModel) {
       ? {}
       : { context_length, context_window: context_length, max_model_len: context_length }),
     ...(capabilities.length === 0 ? {} : { capabilities }),
+    ...(Object.keys(model.metadata).length === 0 ? {} : { metadata: model.metadata }),
     ...(demo ? { description: 'A built-in demo, not a language model: no engine was found on this machine.' } : {}),
   };
 }

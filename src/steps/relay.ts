@@ -47,6 +47,7 @@ async function relayStream(
     throw new GatewayError('upstream_invalid', 'The backend did not stream its answer.', { cause: 'no event stream' });
   }
   const { backend, body } = answer;
+  reply.headers[SPENT] = spentOn(outcome);
   const events = new EventStream({
     strip_usage: !call.wants_usage,
     choices: choicesOf(call),
@@ -98,7 +99,14 @@ async function relayWhole(answer: Answer, call: Call, reply: Reply, limits: Limi
   outcome.tokens_out = usage?.tokens_out;
   const passed = encodesHere(call, answer.backend) ? toBase64(body) : body;
   answer.completed();
-  reply.send(200, { 'content-type': 'application/json' }, passed);
+  reply.send(200, { 'content-type': 'application/json', [SPENT]: spentOn(outcome) }, passed);
+}
+
+/** OpenAI's name for the milliseconds from arrival to the answer, to its beginning where it is streamed. */
+const SPENT = 'openai-processing-ms';
+
+function spentOn({ started_at }: Outcome): string {
+  return String(Math.round(performance.now() - started_at));
 }
 
 /** The whole answer, if it is a JSON object that is not an error. */

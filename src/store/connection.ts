@@ -22,7 +22,7 @@ export interface Connection {
 }
 
 /** No request waits longer than 100 ms for Redis; the rest is for the timer's own lateness. */
-const REPLY_MS = 80;
+export const REPLY_MS = 80;
 const CONNECT_MS = 1000;
 /** A connection silent for this long with commands unanswered is given up: a peer that vanished sends no FIN. */
 const SILENCE_MS = 2000;

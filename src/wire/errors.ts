@@ -43,6 +43,7 @@ const CODES = {
 } as const satisfies Record<string, readonly [status: number, type: string]>;
 
 export type ErrorCode = keyof typeof CODES;
+export const ERROR_CODES = Object.keys(CODES) as readonly ErrorCode[];
 
 interface Details {
   /** The request field that is wrong. */

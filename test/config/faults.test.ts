@@ -99,6 +99,16 @@ describe('one option at fault', () => {
       'metrics: { allow: [10.0.0.0/33] }',
       '1:20 metrics.allow[0] must be an address or a range, such as 127.0.0.1, 10.0.0.0/8, "::1" or "fd00::/8"',
     ],
+    [
+      'a certificate without a path',
+      'metrics: { certificates: [""] }',
+      '1:27 metrics.certificates[0] must be the path of a file',
+    ],
+    [
+      'one certificate that is no list',
+      'metrics: { certificates: a.pem }',
+      '1:26 metrics.certificates must be a list of files',
+    ],
     ['a reserved name', `auth: { keys: [{ name: master, hash: "${HASH_A}" }] }`, `1:24 auth.keys[0].name ${NAME}`],
     [
       'the key for its name',
@@ -242,7 +252,7 @@ describe('many faults at once', () => {
       `f.yaml:8:16 backends.rack.url ${URL}`,
       'f.yaml:10:7 models.m[0] names an unknown backend "rakc"; did you mean "rack"? Backends of this file: rack',
       'f.yaml:11:6 models.n needs `serve`, which must be a list of deployments',
-      'f.yaml:11:8 unknown key "serv"; did you mean "serve"? Allowed here: serve, fallback',
+      'f.yaml:11:8 unknown key "serv"; did you mean "serve"? Allowed here: serve, fallback, metadata',
       'f.yaml:11:35 models.n.fallback[0] names an unknown model "o": it must be one of `models`',
       'environment: PORT must be a whole number from 0 to 65535',
       'environment: LOG_LEVEL must be DEBUG, INFO, WARNING or ERROR; did you mean "INFO"?',

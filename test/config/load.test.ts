@@ -35,6 +35,7 @@ const DEFAULTS: Config = {
   models: undefined,
   cors_origins: [],
   metrics_allow: [],
+  metrics_certificates: [],
   log_level: 'INFO',
 };
 
@@ -137,9 +138,9 @@ describe('a configuration', () => {
       `${BACKENDS}models:\n  1.10: [desk/a/b:c]\n  org/name:q4: { serve: ["desk/My Model.gguf"], fallback: ["1.10"] }\n  constructor: [desk/x]\n`,
     );
     expect([...(config.models ?? [])]).toEqual([
-      ['1.10', { serve: [{ backend: 'desk', name: 'a/b:c' }], fallback: [] }],
-      ['org/name:q4', { serve: [{ backend: 'desk', name: 'My Model.gguf' }], fallback: ['1.10'] }],
-      ['constructor', { serve: [{ backend: 'desk', name: 'x' }], fallback: [] }],
+      ['1.10', { serve: [{ backend: 'desk', name: 'a/b:c' }], fallback: [], metadata: {} }],
+      ['org/name:q4', { serve: [{ backend: 'desk', name: 'My Model.gguf' }], fallback: ['1.10'], metadata: {} }],
+      ['constructor', { serve: [{ backend: 'desk', name: 'x' }], fallback: [], metadata: {} }],
     ]);
   });
 
@@ -153,12 +154,13 @@ describe('a configuration', () => {
     expect(parse(text).keys[0]?.default_model).toBe('other');
   });
 
-  test('takes origins and ranges', () => {
+  test('takes origins, ranges and files', () => {
     const config = parse(
-      'cors: { origins: ["https://chat.example.org", "http://localhost:3000", "tauri://localhost", "app://obsidian.md"] }\nmetrics: { allow: [10.0.0.5, 0.0.0.0/0] }\nlimits: { trusted_proxies: [127.0.0.1, "::1", 172.16.0.0/12, "fd00::/8"] }',
+      'cors: { origins: ["https://chat.example.org", "http://localhost:3000", "tauri://localhost", "app://obsidian.md"] }\nmetrics: { allow: [10.0.0.5, 0.0.0.0/0], certificates: [certs/fullchain.pem] }\nlimits: { trusted_proxies: [127.0.0.1, "::1", 172.16.0.0/12, "fd00::/8"] }',
     );
     expect(config.cors_origins).toHaveLength(4);
     expect(config.metrics_allow).toEqual(['10.0.0.5', '0.0.0.0/0']);
+    expect(config.metrics_certificates).toEqual(['certs/fullchain.pem']);
     expect(config.limits.trusted_proxies).toEqual(['127.0.0.1', '::1', '172.16.0.0/12', 'fd00::/8']);
   });
 

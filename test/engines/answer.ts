@@ -54,6 +54,7 @@ export async function answer(engine: Engine, visit: Visit, endpoint: Endpoint): 
     }
     await finished(visit);
   } finally {
+    if (pick(faults, 'deaf') && visit.entry.ended === 'aborted') await engine.gate.wait(new AbortController().signal);
     engine.slots.give();
   }
 }

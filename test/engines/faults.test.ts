@@ -107,6 +107,17 @@ describe('in the middle', () => {
     await engine.until(({ asked }) => asked[0]?.ended === 'aborted');
   });
 
+  test('deaf: works on for a peer that has left, until released', async () => {
+    engine = await startEngine({ kind: 'vllm', slots: 1 });
+    engine.next({ kind: 'all', faults: [{ kind: 'hang_after', events: 2 }, { kind: 'deaf' }] });
+    await talk(engine.port, asking('vllm', true), (text) => text.split('data: ').length === 3);
+    await engine.until(({ asked, held }) => asked[0]?.ended === 'aborted' && held === 1);
+    const running = async (): Promise<string> => await (await fetch(`${engine?.url}/metrics`)).text();
+    expect(await running()).toMatch(/num_requests_running\{.*\} 1\.0/);
+    engine.release();
+    await expect.poll(running).toMatch(/num_requests_running\{.*\} 0\.0/);
+  });
+
   test('hold and hold_after go on when released', async () => {
     engine = await startEngine({ kind: 'vllm' });
     engine.next({ kind: 'all', faults: [{ kind: 'hold' }, { kind: 'hold_after', events: 2 }] });

@@ -53,6 +53,8 @@ export type Fault =
   | { kind: 'huge_event'; bytes: number }
   /** Goes on until the peer closes; never holds more than one write that was not taken. */
   | { kind: 'endless' }
+  /** Does not notice that its peer has left: its slot stays taken until `release()`, as if it worked on. */
+  | { kind: 'deaf' }
   // ---- at its end
   /** Everything but `[DONE]`. */
   | { kind: 'no_done' }

@@ -175,8 +175,9 @@ describe('what is published', () => {
             { backend: 'a', name: 'not-there' },
           ],
           fallback: ['q'],
+          metadata: {},
         },
-        q: { serve: [{ backend: 'b', name: 'q' }], fallback: [] },
+        q: { serve: [{ backend: 'b', name: 'q' }], fallback: [], metadata: {} },
       },
     );
     expect(names(fleet)).toEqual({ m: ['m=b/r', 'm=a/not-there'], q: ['q=b/q'], p: ['p=a/p'] });
@@ -215,6 +216,6 @@ describe('a model is described by', () => {
       backend.models = new Map([['x', one]]);
       return { backend, name: 'x', model: 'm' };
     });
-    expect(described({ id: 'm', candidates: deployments, fallback: [] })).toEqual(told);
+    expect(described({ id: 'm', candidates: deployments, fallback: [], metadata: {} })).toEqual(told);
   });
 });

@@ -8,6 +8,7 @@ import { startEngine } from '../engines/engine.ts';
 import { call } from '../stage/caller.ts';
 import { KEY } from '../stage/gateway.ts';
 import { runLanyard, startLanyard } from '../stage/lanyard.ts';
+import { dial, post } from '../stage/raw.ts';
 
 const CHAT = '/v1/chat/completions';
 const STREAM = { model: 'coder', messages: [], stream: true };
@@ -58,6 +59,44 @@ test('a kept-alive connection that is idle does not hold the exit up', async () 
   lanyard.signal('SIGTERM');
   expect(await lanyard.exit).toBe(0);
   expect(performance.now() - began).toBeLessThan(5_000);
+});
+
+test('a request that was on its way on an idle connection is answered, and the connection ends with it', async () => {
+  const { engine, lanyard, draining } = await stage('drain_ms: 20s');
+  const ask = 'GET /health HTTP/1.1\r\nHost: gateway\r\n\r\n';
+  const idle = await dial(lanyard.port, ask);
+  await idle.until(1);
+  // The other became idle only while draining: its answer had promised to keep the connection.
+  engine.next({ kind: 'hold_after', events: 2 });
+  const streaming = await dial(lanyard.port, post(CHAT, JSON.stringify(STREAM)));
+  await expect.poll(() => streaming.text()).toContain('data: ');
+  lanyard.signal('SIGTERM');
+  await draining();
+  engine.release();
+  await expect.poll(() => streaming.text()).toContain('[DONE]');
+  for (const caller of [idle, streaming]) {
+    caller.socket.write(ask);
+    await expect.poll(() => caller.text()).toMatch(/connection: close[\s\S]*"status":"ok"/i);
+    expect(await caller.ended).toBe('fin');
+  }
+  expect(await lanyard.exit).toBe(0);
+});
+
+test('a long stream that was on its way on an idle connection has the whole of drain_ms', async () => {
+  const { engine, lanyard, draining } = await stage('drain_ms: 20s');
+  const ask = 'GET /health HTTP/1.1\r\nHost: gateway\r\n\r\n';
+  const [idle, silent] = [await dial(lanyard.port, ask), await dial(lanyard.port, ask)];
+  await Promise.all([idle.until(1), silent.until(1)]);
+  lanyard.signal('SIGTERM');
+  await draining();
+  engine.next({ kind: 'hold_after', events: 2 });
+  idle.socket.write(post(CHAT, JSON.stringify(STREAM)));
+  await expect.poll(() => idle.text()).toContain('data: ');
+  // The one that stayed idle is closed in the meantime.
+  expect(await silent.ended).toBe('fin');
+  engine.release();
+  await expect.poll(() => idle.text()).toContain('[DONE]');
+  expect(await lanyard.exit).toBe(0);
 });
 
 test('after drain_ms a stream is told in-band without [DONE], one not begun and one queued by 503', async () => {

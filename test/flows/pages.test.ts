@@ -14,6 +14,7 @@ interface Model {
   context_length?: number;
   capabilities?: string[];
   max_model_len?: number;
+  metadata?: Record<string, unknown>;
 }
 
 async function json<T>(answer: Response): Promise<T> {
@@ -49,7 +50,7 @@ models:
   zeta: [d/plain]
   big: [b/org/Big]
   both: ["b/org/Big", c/small]
-  eyes: ["a/llava:13b"]
+  eyes: { serve: ["a/llava:13b"], metadata: { task: pictures, temperature: 0.2 } }
   alpha: [c/small]
 `);
   const { object, data } = await json<{ object: string; data: Model[] }>(await gateway.ask('/v1/models'));
@@ -67,6 +68,9 @@ models:
   // Ollama tells of each model by itself, and is asked without loading it.
   expect(found['eyes']?.capabilities).toEqual(['completion', 'tools', 'vision']);
   expect(found['zeta']).not.toHaveProperty('capabilities');
+  // What the operator says of a model stands there as written.
+  expect(found['eyes']?.metadata).toEqual({ task: 'pictures', temperature: 0.2 });
+  expect(found['zeta']).not.toHaveProperty('metadata');
   expect(ollama.asked).toHaveLength(0);
 });
 

@@ -194,3 +194,17 @@ describe('what is no answer becomes a clean error', () => {
     expect(engine.asked[0]?.bytes_sent).toBeLessThan(8 << 20);
   });
 });
+
+test.each([false, true])(
+  'an answer (streamed: %s) says how long it took, under the name OpenAI has for it',
+  async (stream) => {
+    const { gateway, chat } = await openLine();
+    const began = performance.now();
+    const answer = await gateway.ask(CHAT, chat({ stream }));
+    const spent = Number(answer.headers.get('openai-processing-ms'));
+    expect(Number.isInteger(spent)).toBe(true);
+    expect(spent).toBeGreaterThanOrEqual(0);
+    expect(spent).toBeLessThanOrEqual(Math.ceil(performance.now() - began));
+    await answer.text();
+  },
+);

@@ -11,13 +11,16 @@ import type { Config } from '../../src/types.ts';
 
 export const KEY = 'sk-test-master-key-of-the-stage-0123456789';
 
+/** No test waits for its own clients' idle connections. */
+const IDLE_MS = 1;
+
 export interface Stage extends Gateway {
   readonly url: string;
   readonly port: number;
   /** The finished requests so far, as the log has them. */
   outcomes(): readonly Record<string, unknown>[];
   logged(): string;
-  /** The value of one sample of `/metrics`, its labels in any order; 0 when there is none. */
+  /** The sum of the samples of `/metrics` with this name and these labels, whatever others they have; 0 when there is none. */
   metric(name: string, labels?: Readonly<Record<string, string>>): Promise<number>;
   /** `fetch` with the master key and a JSON body. */
   ask(path: string, body?: unknown, init?: RequestInit): Promise<Response>;
@@ -50,7 +53,7 @@ export async function openGateway(text: string, options: Options = {}): Promise<
     ...(options.probing === undefined ? {} : { probing: options.probing }),
   });
   let stopped: Promise<void> | undefined;
-  const stop = (): Promise<void> => (stopped ??= gateway.stop());
+  const stop = (): Promise<void> => (stopped ??= gateway.stop(IDLE_MS));
   onTestFinished(async () => {
     await stop();
     rmSync(dir, { recursive: true, force: true });
@@ -84,15 +87,16 @@ export async function openGateway(text: string, options: Options = {}): Promise<
         .filter((line) => line['msg'] === 'request'),
     async metric(name, labels = {}) {
       const text = await (await fetch(`${url}/metrics`)).text();
+      let sum = 0;
       for (const line of text.split('\n')) {
         const sample = /^(\w+)(?:\{(.*)\})? (\S+)$/.exec(line);
         if (sample?.[1] !== name) continue;
         const had = Object.fromEntries(
           [...(sample[2] ?? '').matchAll(/(\w+)="([^"]*)"/g)].map(([, key, value]) => [key, value]),
         );
-        if (Object.entries(labels).every(([key, value]) => had[key] === value)) return Number(sample[3]);
+        if (Object.entries(labels).every(([key, value]) => had[key] === value)) sum += Number(sample[3]);
       }
-      return 0;
+      return sum;
     },
     ask: (path, body, init = {}) =>
       fetch(`${url}${path}`, {

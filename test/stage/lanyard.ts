@@ -1,8 +1,9 @@
 // The real program, `node src/main.ts`, in a folder of its own with its own configuration and `.env`, as a user starts it.
-import { spawn } from 'node:child_process';
+import { spawn, type ChildProcessByStdio } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import type { Readable } from 'node:stream';
 import { fileURLToPath } from 'node:url';
 import { onTestFinished } from 'vitest';
 
@@ -33,6 +34,8 @@ interface Options {
   readonly args?: readonly string[];
   /** A folder that is there already, from an earlier start. */
   readonly dir?: string;
+  /** Open sockets, handed over as systemd does. */
+  readonly sockets?: readonly number[];
 }
 
 /** Starts it without waiting for anything. */
@@ -42,17 +45,26 @@ export function runLanyard({
   dotenv,
   args = ['serve'],
   dir = newDir(),
+  sockets = [],
 }: Options): Omit<Lanyard, 'port' | 'url'> {
   mkdirSync(join(dir, 'config'), { recursive: true });
   const configure = (text: string): void => writeFileSync(join(dir, 'config', 'lanyard.yaml'), text);
   configure(yaml);
   if (dotenv !== undefined) writeFileSync(join(dir, '.env'), dotenv, { mode: 0o600 });
   // Nothing of the machine's own settings may decide here.
-  const child = spawn(process.execPath, [MAIN, ...args], {
+  const command = [process.execPath, MAIN, ...args];
+  // The process must be told its own id, which only it knows: the shell tells it and then becomes it.
+  const [file = '', ...rest] =
+    sockets.length === 0 ? command : ['sh', '-c', 'LISTEN_PID=$$ exec "$0" "$@"', ...command];
+  const child = spawn(file, rest, {
     cwd: dir,
-    env: { PATH: process.env['PATH'] ?? '', ...env },
-    stdio: ['ignore', 'pipe', 'pipe'],
-  });
+    env: {
+      PATH: process.env['PATH'] ?? '',
+      ...(sockets.length === 0 ? {} : { LISTEN_FDS: String(sockets.length) }),
+      ...env,
+    },
+    stdio: ['ignore', 'pipe', 'pipe', ...sockets],
+  }) as ChildProcessByStdio<null, Readable, Readable>;
   let stdout = '';
   let stderr = '';
   child.stdout.on('data', (bytes: Buffer) => (stdout += bytes.toString()));

@@ -11,7 +11,8 @@ export interface NginxServer {
   /** The prefix: relative paths of the configuration start here. */
   readonly folder: string;
   errorLog(): string;
-  /** With another configuration, or the same; resolves once new workers run. Throws nginx's own words for a bad one. */
+  /** `nginx -s reload`, with another configuration or the same; resolves once new workers run. Throws nginx's own words for
+   * a bad one. */
   reload(conf?: string): Promise<void>;
   stop(): Promise<void>;
 }
@@ -43,7 +44,7 @@ export async function startNginx(conf: string | ((folder: string) => string)): P
       if (text !== undefined) writeFileSync(file, within(folder, text));
       execFileSync(nginx, [...args, '-t', '-q'], { stdio: 'pipe' });
       const seen = errorLog().length;
-      server.signal('SIGHUP');
+      execFileSync(nginx, [...args, '-s', 'reload'], { stdio: 'pipe' });
       const deadline = performance.now() + 10_000;
       while (!errorLog().slice(seen).includes('start worker process ')) {
         if (performance.now() > deadline) throw new Error(`nginx did not reload:\n${errorLog()}`);

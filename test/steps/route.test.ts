@@ -26,7 +26,7 @@ function models(given: Record<string, { on?: Backend[]; fallback?: string[] }>):
   return new Map(
     Object.entries(given).map(([id, { on = [], fallback = [] }]) => {
       const candidates = on.map((backend) => ({ backend, name: `${id}-there`, model: id }));
-      return [id, { id, candidates, fallback }];
+      return [id, { id, candidates, fallback, metadata: {} }];
     }),
   );
 }
