@@ -11,20 +11,23 @@ const PYTHON_PACKAGES = { openai: '3.22.1', requests: '2.34.2', crossplane: '0.5
 const ROOT = dirname(dirname(fileURLToPath(import.meta.url)));
 
 /** The program, and the package it comes in with apt and with Homebrew. */
-const SERVERS = [
+const PROGRAMS = [
   { program: 'redis-server', apt: 'redis-server', brew: 'redis' },
   { program: 'nginx', apt: 'nginx', brew: 'nginx' },
   // promtool comes with it.
   { program: 'prometheus', apt: 'prometheus', brew: 'prometheus' },
   { program: 'docker-compose', apt: 'docker-compose', brew: 'docker-compose' },
+  { program: 'openssl', apt: 'openssl', brew: 'openssl' },
+  { program: 'curl', apt: 'curl', brew: 'curl' },
+  { program: 'wget', apt: 'wget', brew: 'wget' },
 ] as const;
 
-type Server = (typeof SERVERS)[number];
+type Program = (typeof PROGRAMS)[number];
 
-installServers(SERVERS.filter(({ program }) => !installed(program)));
+installPrograms(PROGRAMS.filter(({ program }) => !installed(program)));
 installPythonPackages();
 
-function installServers(missing: readonly Server[]): void {
+function installPrograms(missing: readonly Program[]): void {
   if (missing.length === 0) return;
   const names = missing.map(({ program }) => program).join(' and ');
   const commands = waysToInstall(missing);
@@ -42,7 +45,7 @@ function installServers(missing: readonly Server[]): void {
 }
 
 /** The commands in order, as an administrator would type them; undefined on a system we know no way for. */
-function waysToInstall(missing: readonly Server[]): string[][] | undefined {
+function waysToInstall(missing: readonly Program[]): string[][] | undefined {
   if (installed('apt-get')) {
     // A package that asks a question would hang a pipeline.
     const apt = ['env', 'DEBIAN_FRONTEND=noninteractive', 'apt-get'];

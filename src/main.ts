@@ -1,6 +1,9 @@
 #!/usr/bin/env node
 // The entry: `npm start` serves; `npx lanyard COMMAND` from the clone or in the image. It only chooses.
 import { check } from './cli/check.ts';
+import { doctor } from './cli/doctor.ts';
+import { importConfig } from './cli/import.ts';
+import { init } from './cli/init.ts';
 import { key } from './cli/key.ts';
 import { serve } from './cli/serve.ts';
 import { VERSION } from './cli/version.ts';
@@ -9,7 +12,10 @@ const USAGE = `Lanyard ${VERSION}: one OpenAI-compatible endpoint for every GPU 
 
   lanyard serve [--config PATH]   start the gateway (the default)
   lanyard check [--config PATH]   check the configuration and say every fault
+  lanyard doctor [--url URL]      look at everything on a request's way, and say what to do (--help: more)
   lanyard key NAME                make a key for a person or a tool
+  lanyard init [--domain NAME]    write .env and certificates for this machine
+  lanyard import litellm FILE     print a LiteLLM configuration as one of Lanyard's
   lanyard version | help
 `;
 
@@ -25,8 +31,17 @@ switch (command) {
   case 'check':
     process.exitCode = await check(rest, out, process.env);
     break;
+  case 'doctor':
+    process.exitCode = await doctor(rest, out, process.env);
+    break;
   case 'key':
     process.exitCode = key(rest, out);
+    break;
+  case 'init':
+    process.exitCode = await init(rest, { out });
+    break;
+  case 'import':
+    process.exitCode = await importConfig(rest, { out });
     break;
   case 'version':
   case '--version':

@@ -1,6 +1,7 @@
 // A chat with nothing but fetch, whole and then streamed.   LANYARD_KEY=sk-… node examples/typescript/fetch.ts "Say hello."
 const url = process.env['LANYARD_URL'] ?? 'http://localhost:4000';
 const key = process.env['LANYARD_KEY'] ?? process.env['LITELLM_MASTER_KEY'];
+if (!key) throw new Error('Set LANYARD_KEY.');
 const [question = 'Say hello.'] = process.argv.slice(2);
 
 interface Chunk {
@@ -37,17 +38,22 @@ async function* read(response: Response): AsyncGenerator<string> {
   throw new Error('the stream broke off: this is not the whole answer');
 }
 
-// The first model this key may use, or the one you name.
-const { data } = (await (await ask('models')).json()) as { data: { id: string }[] };
-const chat = {
-  model: process.env['LANYARD_MODEL'] ?? data[0]?.id,
-  messages: [{ role: 'user', content: question }],
-};
+try {
+  // The first model this key may use, or the one you name.
+  const { data } = (await (await ask('models')).json()) as { data: { id: string }[] };
+  const chat = {
+    model: process.env['LANYARD_MODEL'] ?? data[0]?.id,
+    messages: [{ role: 'user', content: question }],
+  };
+  const whole = (await (await ask('chat/completions', chat)).json()) as {
+    choices: { message: { content: string } }[];
+  };
+  console.log(whole.choices[0]?.message.content);
 
-const whole = (await (await ask('chat/completions', chat)).json()) as {
-  choices: { message: { content: string } }[];
-};
-console.log(whole.choices[0]?.message.content);
-
-for await (const piece of read(await ask('chat/completions', { ...chat, stream: true }))) process.stdout.write(piece);
-process.stdout.write('\n');
+  for await (const piece of read(await ask('chat/completions', { ...chat, stream: true }))) process.stdout.write(piece);
+  process.stdout.write('\n');
+} catch (error) {
+  // A connection that fails has its reason within: nobody there, a certificate that is not trusted, …
+  for (let why = error; why instanceof Error; why = why.cause) console.error(`Lanyard: ${why.message}`);
+  process.exitCode = 1;
+}

@@ -1,0 +1,125 @@
+// Commands that cannot run in a test (docker, systemctl, certbot …). The shell really runs the block, with nothing on PATH but
+// stand-ins that write down what they were called with; each call must then have a shape of the table below, and the units,
+// services, profiles and files it names must exist in the repository.
+import { execFileSync } from 'node:child_process';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { parse } from 'yaml';
+import { ROOT } from './stage.ts';
+
+interface Shape {
+  readonly program: string;
+  /** Of the arguments, joined by blanks. */
+  readonly args: RegExp;
+  /** What its named groups must be. */
+  readonly names?: Readonly<Record<string, (name: string) => boolean>>;
+}
+
+const compose = parse(readFileSync(join(ROOT, 'docker-compose.yml'), 'utf8'), { merge: true }) as {
+  services: Record<string, { profiles?: string[] }>;
+};
+const isFile = (name: string): boolean => existsSync(join(ROOT, name));
+const isService = (name: string): boolean => name in compose.services;
+const isProfile = (name: string): boolean =>
+  Object.values(compose.services).some(({ profiles = [] }) => profiles.includes(name));
+const isUnit = (name: string): boolean =>
+  ['nginx', 'redis-server'].includes(name) || isFile(`deploy/${name.includes('.') ? name : `${name}.service`}`);
+const areUnits = (names: string): boolean => names.split(' ').every(isUnit);
+/** `lanyard init` makes these. */
+const MADE = new Set(['.env', 'certs/ca.pem', 'certs/fullchain.pem', 'certs/privkey.pem']);
+const areFiles = (names: string): boolean => names.split(' ').every((name) => MADE.has(name) || isFile(name));
+
+const COMPOSE = String.raw`compose(?: --profile (?<profile>\w+))?`;
+
+const SHAPES: readonly Shape[] = [
+  { program: 'docker', args: new RegExp(`^${COMPOSE} up -d(?: --build)?(?: (?<service>[a-z]+))?$`) },
+  { program: 'docker', args: new RegExp(`^${COMPOSE} (?:down|ps|pull)$`) },
+  {
+    program: 'docker',
+    args: new RegExp(`^${COMPOSE} (?:logs(?: -f)?(?: --tail \\d+)?|restart|kill -s HUP) (?<service>[a-z]+)$`),
+  },
+  {
+    program: 'docker',
+    args: new RegExp(
+      `^${COMPOSE} exec (?<service>[a-z]+) (?:nginx -s reload|node src/main.ts (?:check|doctor)|ollama pull \\S+)$`,
+    ),
+  },
+  { program: 'systemctl', args: /^daemon-reload$/ },
+  { program: 'systemctl', args: /^(?:enable --now|start|stop|restart|reload|status) (?<units>[a-z. -]+)$/ },
+  { program: 'journalctl', args: /^-u (?<units>[a-z-]+) (?:-f|-n \d+|--since "?[\w -]+"?)(?: -o cat)?$/ },
+  { program: 'nginx', args: /^(?:-t|-s reload)$/ },
+  {
+    program: 'certbot',
+    args: /^certonly --webroot --webroot-path \/var\/www\/acme -d lanyard\.example\.com --deploy-hook .+$/,
+  },
+  { program: 'apt-get', args: /^(?:update|install -y (?:nginx|redis-server|git)(?: (?:nginx|redis-server|git))*)$/ },
+  { program: 'git', args: /^(?:fetch --tags|checkout v\d+\.\d+\.\d+|clone https:\/\/\S+ \/opt\/lanyard)$/ },
+  { program: 'npm', args: /^(?:ci(?: --omit=dev)?|start|run (?<script>[a-z:]+))$/ },
+  { program: 'npx', args: /^lanyard (?<command>[a-z]+)(?: .*)?$/ },
+  { program: 'install', args: /^-d -m 0755 \/etc\/\S+(?: \/etc\/\S+)*$/ },
+  { program: 'install', args: /^-m 0(?:644|600) (?<files>[^/ ]\S*(?: [^/ ]\S*)*) \/etc\/\S+$/ },
+  { program: 'cp', args: /^(?<files>certs\/\S+) \/usr\/local\/share\/ca-certificates\/\S+\.crt$/ },
+  { program: 'update-ca-certificates', args: /^$/ },
+  { program: 'security', args: /^add-trusted-cert -d -r trustRoot -k \/Library\/Keychains\/System\.keychain ca\.pem$/ },
+  { program: 'certutil', args: /^(?:-addstore -f Root ca\.pem|-d sql:\S+ -A -t C,, -n \S+ -i ca\.pem)$/ },
+  { program: 'ollama', args: /^(?:pull [a-z0-9.-]+(?::[a-z0-9._-]+)?|ps|serve|list)$/ },
+  { program: 'vllm', args: /^serve \S+\/\S+(?: --[a-z-]+(?: [^-]\S*)?)*$/ },
+  { program: 'ss', args: /^-ltnp$/ },
+  { program: 'df', args: /^-h \/\S*$/ },
+];
+
+const KNOWN: Readonly<Record<string, (name: string) => boolean>> = {
+  service: isService,
+  profile: isProfile,
+  units: areUnits,
+  files: areFiles,
+  script: (name) =>
+    name in (JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8')) as { scripts: object }).scripts,
+  command: (name) =>
+    execFileSync(process.execPath, [join(ROOT, 'src/main.ts'), 'help'], { encoding: 'utf8' }).includes(
+      `lanyard ${name}`,
+    ),
+};
+
+/** Why the block is not as it should be; `undefined` when it is. */
+export function checkHost(text: string): string | undefined {
+  if (/>\s*\//.test(text)) return 'writes to a file of the system by itself: let a program of the table do it';
+  const folder = mkdtempSync(join(tmpdir(), 'lanyard-host-'));
+  try {
+    const bin = join(folder, 'bin');
+    mkdirSync(bin);
+    const log = join(folder, 'log');
+    writeFileSync(log, '');
+    const write = `{ printf '%s' "\${0##*/}"; for one in "$@"; do printf '\\037%s' "$one"; done; echo; } >> '${log}'`;
+    for (const program of new Set(SHAPES.map((shape) => shape.program))) {
+      writeFileSync(join(bin, program), `#!/bin/sh\n${write}\n`, { mode: 0o755 });
+    }
+    // It passes on whom it was given; the environment's settings before a command are sh's own affair.
+    writeFileSync(join(bin, 'sudo'), '#!/bin/sh\nexec "$@"\n', { mode: 0o755 });
+    try {
+      execFileSync('/bin/sh', ['-eu', '-c', text], { cwd: folder, env: { PATH: bin, HOME: folder }, stdio: 'pipe' });
+    } catch (error) {
+      return `the shell did not get through it: ${String((error as { stderr?: Buffer }).stderr ?? error).trim()}`;
+    }
+    const calls = readFileSync(log, 'utf8')
+      .split('\n')
+      .filter((line) => line !== '');
+    if (calls.length === 0) return 'calls nothing';
+    return calls.map((line) => checkCall(line.split('\u001F'))).find((fault) => fault !== undefined);
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+function checkCall([program = '', ...args]: readonly string[]): string | undefined {
+  const joined = args.join(' ');
+  const found = SHAPES.filter((shape) => shape.program === program)
+    .map((shape) => shape.args.exec(joined))
+    .find((match) => match !== null);
+  if (found === undefined || found === null) return `nobody said that one may call: ${program} ${joined}`;
+  const wrong = Object.entries(found.groups ?? {}).find(
+    ([what, name]) => name !== undefined && KNOWN[what]?.(name) !== true,
+  );
+  return wrong === undefined ? undefined : `${program} ${joined}: there is no ${wrong[0]} "${wrong[1]}"`;
+}
