@@ -1,16 +1,18 @@
 // What this process itself remembers of rates and places: the whole truth without Redis, and this process' share while
 // Redis is away. A bucket that is paid up and holds no place says nothing, so it is forgotten: every take looks at a few
 // buckets in passing, which needs no timer and keeps memory at what is in use.
-import { debtAt, paid } from './gcra.ts';
+import { debtAt, paid, promise, waitFor } from './gcra.ts';
 import { rule, type Need, type Ruling, type State } from './rule.ts';
 
 interface Bucket {
   tat_us: number;
+  /** The latest time a refused request was told to come back. It outlives no debt: nobody is kept waiting by a flood that is over. */
+  promised_us: number;
   held: number;
 }
 
 export interface Buckets {
-  /** Decides; when admitted, consumes the rates and holds the places. A refusal changes nothing. */
+  /** Decides; when admitted, consumes the rates and holds the places. A refusal only moves what the next one is told. */
   take(needs: readonly Need[], now_us: number): Ruling;
   /** Counts places that were granted elsewhere. */
   hold(needs: readonly Need[]): void;
@@ -22,7 +24,7 @@ export interface Buckets {
 /** Each take may add two buckets and looks at four, so that the sweep outruns any flood of new addresses. */
 const SWEPT_PER_TAKE = 4;
 
-const FRESH: State = { debt_us: 0, held: 0 };
+const FRESH: State = { debt_us: 0, promised_us: 0, held: 0 };
 
 /**
  * @param buckets_max beyond it, buckets that hold no place are forgotten early. It takes that many addresses within one
@@ -47,13 +49,17 @@ export function makeBuckets(buckets_max = 1_000_000): Buckets {
   function stateOf({ id, pace }: Need, now_us: number): State {
     const bucket = buckets.get(id);
     if (bucket === undefined) return FRESH;
-    return { debt_us: pace === undefined ? 0 : debtAt(bucket.tat_us, now_us, pace), held: bucket.held };
+    if (pace === undefined) return { ...FRESH, held: bucket.held };
+    const debt_us = debtAt(bucket.tat_us, now_us, pace);
+    // What was promised at another rate is void.
+    const promised_us = now_us + debt_us < bucket.tat_us ? 0 : Math.max(0, bucket.promised_us - now_us);
+    return { debt_us, promised_us, held: bucket.held };
   }
 
   function open(id: string): Bucket {
     let bucket = buckets.get(id);
     if (bucket === undefined) {
-      bucket = { tat_us: 0, held: 0 };
+      bucket = { tat_us: 0, promised_us: 0, held: 0 };
       buckets.set(id, bucket);
     }
     return bucket;
@@ -70,11 +76,19 @@ export function makeBuckets(buckets_max = 1_000_000): Buckets {
       sweep(now_us);
       const states = needs.map((need) => stateOf(need, now_us));
       const ruling = rule(needs, states);
-      if (ruling.refused_by !== undefined) return ruling;
+      const refused = ruling.refused_by !== undefined;
       for (const [i, { id, pace }] of needs.entries()) {
-        if (pace !== undefined) open(id).tat_us = paid((states[i] as State).debt_us, now_us, pace);
+        if (pace === undefined) continue;
+        const { debt_us, promised_us } = states[i] as State;
+        if (!refused) {
+          const bucket = open(id);
+          bucket.tat_us = paid(debt_us, now_us, pace);
+          if (debt_us === 0) bucket.promised_us = 0;
+        } else if (waitFor(debt_us, pace) > 0) {
+          open(id).promised_us = now_us + promise(debt_us, promised_us, pace);
+        }
       }
-      hold(needs);
+      if (!refused) hold(needs);
       return ruling;
     },
     hold,

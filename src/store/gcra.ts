@@ -34,7 +34,20 @@ export function waitFor(debt_us: number, pace: Pace): number {
   return Math.max(0, debt_us - pace.slack_us);
 }
 
-/** The state after one admitted request; a refused one changes nothing. */
+/** Nobody is told to wait longer: clients give up beyond a minute (openai-node 7.55). */
+const PROMISED_US_MAX = 60_000_000;
+
+/**
+ * Microseconds, in whole milliseconds, until a refused request should come back. Each step lets one in, so those refused
+ * together are told one step after another, or they would all come back for the same place. `promised_us`: how far off the
+ * latest such time is, 0: none.
+ */
+export function promise(debt_us: number, promised_us: number, pace: Pace): number {
+  const turn_us = Math.max(waitFor(debt_us, pace), Math.min(promised_us + pace.step_us, PROMISED_US_MAX));
+  return Math.ceil(turn_us / 1000) * 1000;
+}
+
+/** The state after one admitted request; a refused one leaves it as it is. */
 export function paid(debt_us: number, now_us: number, pace: Pace): number {
   return now_us + debt_us + pace.step_us;
 }

@@ -184,7 +184,10 @@ function placesKey(id: string): string {
 
 function statesOf(reply: readonly number[]): State[] {
   const states: State[] = [];
-  for (let i = 0; i < reply.length; i += 2) states.push({ debt_us: reply[i] as number, held: reply[i + 1] as number });
+  for (let i = 0; i < reply.length; i += 3) {
+    const [debt_us = 0, promised_us = 0, held = 0] = reply.slice(i, i + 3);
+    states.push({ debt_us, promised_us, held });
+  }
   return states;
 }
 

@@ -1,7 +1,7 @@
 // One decision over everything a request needs: its address' rate and places, and its key's. Pure: what is decided in this
 // process and what Redis' script decides are told to the caller by the same lines.
 import type { Limit } from '../types.ts';
-import { paceOf, remaining, waitFor, type Pace } from './gcra.ts';
+import { paceOf, promise, remaining, waitFor, type Pace } from './gcra.ts';
 
 /** What one request needs: its address' limit and its key's; either may be absent. */
 export interface Demand {
@@ -11,7 +11,7 @@ export interface Demand {
 }
 
 export interface Ruling {
-  /** Set when refused. For a rate `retry_ms` is exact; for places it is an estimate. The longest wait is the one told. */
+  /** Set when refused. For a rate, `retry_ms` is when this request's turn comes; for places an estimate. The longest counts. */
   readonly refused_by: Refusal | undefined;
   /** For x-ratelimit-*-requests: of the tighter of the two rates, after this decision; undefined where there is no rate. */
   readonly rate: RateState | undefined;
@@ -42,6 +42,8 @@ export interface Need {
 /** What is known of one need's bucket, before this request. */
 export interface State {
   readonly debt_us: number;
+  /** How far off the latest time is that a refused request was told; 0: none. */
+  readonly promised_us: number;
   /** Places held, this request not counted. */
   readonly held: number;
 }
@@ -60,9 +62,11 @@ export function needsOf(demand: Demand): Need[] {
 export function rule(needs: readonly Need[], states: readonly State[]): Ruling {
   let refused_by: Refusal | undefined;
   for (const [i, { scope, pace, parallel }] of needs.entries()) {
-    const { debt_us, held } = states[i] as State;
-    const wait_us = pace === undefined ? 0 : waitFor(debt_us, pace);
-    if (wait_us > 0) refused_by = longer(refused_by, { scope, what: 'rate', retry_ms: Math.ceil(wait_us / 1000) });
+    const { debt_us, promised_us, held } = states[i] as State;
+    if (pace !== undefined && waitFor(debt_us, pace) > 0) {
+      const retry_ms = promise(debt_us, promised_us, pace) / 1000;
+      refused_by = longer(refused_by, { scope, what: 'rate', retry_ms });
+    }
     if (parallel !== undefined && held >= parallel) {
       refused_by = longer(refused_by, { scope, what: 'parallel', retry_ms: PLACE_RETRY_MS });
     }

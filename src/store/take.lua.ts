@@ -5,8 +5,9 @@
 /**
  * Decides over all needs at once and, only when every one says yes, consumes. KEYS: per need its rate and its places.
  * ARGV: the lease's name and its length in µs; then per need the step and slack in µs (step 0: no rate) and the number of
- * places (-1: unlimited). Gives per need the debt in µs and the places held, both before this request; `rule` tells the rest.
- * A refusal writes nothing. Every key written expires by itself: a rate when it is paid up, places with their last lease
+ * places (-1: unlimited). Gives per need the debt in µs, how far off the latest promise is, and the places held, all before this
+ * request; `rule` tells the rest. A rate's value is its TAT, and behind it what was promised last, while there is a debt. A
+ * refusal writes only its promise. Every key written expires by itself: a rate when it is paid up, places with their last lease
  * (a millisecond later, because Redis counts expiry from the start of the current millisecond).
  */
 export const TAKE = `
@@ -21,30 +22,42 @@ for i = 1, #KEYS / 2 do
   local step = tonumber(ARGV[3 * i])
   local slack = tonumber(ARGV[3 * i + 1])
   local parallel = tonumber(ARGV[3 * i + 2])
-  local debt, held = 0, 0
+  local debt, promised, held = 0, 0, 0
   if step > 0 then
-    local tat = tonumber(redis.call('GET', KEYS[2 * i - 1]) or '') or now
-    debt = math.min(math.max(tat - now, 0), slack + step)
+    local tat, last = string.match(redis.call('GET', KEYS[2 * i - 1]) or '', '^(%d+) ?(%d*)$')
+    local ahead = (tonumber(tat or '') or now) - now
+    debt = math.min(math.max(ahead, 0), slack + step)
+    if ahead <= debt then promised = math.max((tonumber(last or '') or now) - now, 0) end
     if debt > slack then admitted = false end
   end
   if parallel >= 0 then
     held = redis.call('ZCOUNT', KEYS[2 * i], string.format('(%.0f', now), '+inf')
     if held >= parallel then admitted = false end
   end
-  states[2 * i - 1] = debt
-  states[2 * i] = held
+  states[3 * i - 2] = debt
+  states[3 * i - 1] = promised
+  states[3 * i] = held
 end
-
-if not admitted then return states end
 
 for i = 1, #KEYS / 2 do
   local step = tonumber(ARGV[3 * i])
+  local slack = tonumber(ARGV[3 * i + 1])
   local parallel = tonumber(ARGV[3 * i + 2])
-  if step > 0 then
-    local ahead = states[2 * i - 1] + step
-    redis.call('SET', KEYS[2 * i - 1], string.format('%.0f', now + ahead), 'PX', string.format('%.0f', math.ceil(ahead / 1000) + 1))
+  local debt, promised = states[3 * i - 2], states[3 * i - 1]
+  local write = step > 0 and admitted
+  if write then
+    if debt == 0 then promised = 0 end
+    debt = debt + step
+  elseif step > 0 and debt > slack then
+    write = true
+    promised = math.ceil(math.max(debt - slack, math.min(promised + step, 60000000)) / 1000) * 1000
   end
-  if parallel >= 0 then
+  if write then
+    local value = string.format('%.0f', now + debt)
+    if promised > 0 then value = value .. string.format(' %.0f', now + promised) end
+    redis.call('SET', KEYS[2 * i - 1], value, 'PX', string.format('%.0f', math.ceil(debt / 1000) + 1))
+  end
+  if parallel >= 0 and admitted then
     redis.call('ZREMRANGEBYSCORE', KEYS[2 * i], '-inf', string.format('%.0f', now))
     redis.call('ZADD', KEYS[2 * i], string.format('%.0f', now + lease_us), lease)
     redis.call('PEXPIRE', KEYS[2 * i], string.format('%.0f', math.ceil(lease_us / 1000) + 1))

@@ -157,10 +157,10 @@ describe('many at once, under the default limits', () => {
     expect(doors.engine.asked).toHaveLength(20);
   });
 
-  test('sixty are all answered by an SDK that waits as it is told, as often as it is told, and each reaches the engine once', async () => {
+  test('sixty are all answered by an SDK as it comes, since each is told its own time, and each reaches the engine once', async () => {
     const doors = await openDoors(VLLM, 'gateway', DEFAULTS);
-    // All who are refused in one moment are told the same next one, in which one of them passes: 39 refused, 39 moments.
-    expect(await ask(doors, 60, 60)).toEqual(Array.from({ length: 60 }, () => doors.engine.says));
+    // As openai-node has it unless told otherwise.
+    expect(await ask(doors, 60, 2)).toEqual(Array.from({ length: 60 }, () => doors.engine.says));
     expect(doors.engine.asked).toHaveLength(60);
   });
 });

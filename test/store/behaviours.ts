@@ -66,6 +66,32 @@ export const BEHAVIOURS: readonly Behaviour[] = [
     },
   },
   {
+    name: 'tells those refused together times one after another, at each of which one passes',
+    async run({ limits, name, wait }) {
+      const asked = demand(name, limit(10, 2, undefined, 1000));
+      const verdicts = await takeAll(limits, asked, 9);
+      const told = verdicts.flatMap(({ refused_by }) => (refused_by === undefined ? [] : [refused_by.retry_ms]));
+      expect(told.length).toBeGreaterThanOrEqual(4);
+      let waited = 0;
+      for (const ms of told) {
+        await wait(ms - waited);
+        waited = Math.max(waited, ms);
+        expect(await limits.take(asked)).toMatchObject({ admitted: true });
+      }
+    },
+  },
+  {
+    name: 'forgets what it told once nobody is ahead of the rate any more',
+    async run({ limits, name, wait }) {
+      const asked = demand(name, limit(20, 0, undefined, 1000));
+      await takeAll(limits, asked, 40);
+      await wait(60);
+      const [first, next] = await takeAll(limits, asked, 2);
+      expect(first).toMatchObject({ admitted: true });
+      if (next?.admitted === false) expect(next.refused_by?.retry_ms).toBeLessThanOrEqual(50);
+    },
+  },
+  {
     name: 'counts what remains, of the tighter of the two rates',
     async run({ limits, name }) {
       const asked = demand(name, limit(1, 20), name, limit(1, 2));

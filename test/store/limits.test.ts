@@ -83,6 +83,31 @@ describe('limits in process', () => {
   });
 });
 
+describe('refused together', () => {
+  const traces = fc.record({
+    count: fc.integer({ min: 1, max: 40 }),
+    burst: fc.nat(30),
+    at_once: fc.integer({ min: 1, max: 150 }),
+  });
+
+  test('whoever waits as long as told passes the first time, however many were refused before', () => {
+    fc.assert(
+      fc.property(traces, ({ count, burst, at_once }) => {
+        let now_ms = 0;
+        const limits = localLimits(() => now_ms);
+        const asked = demand('a', limit(count, burst, undefined, 1000));
+        const told = Array.from({ length: at_once }, () => (limits.take(asked) as Verdict).refused_by?.retry_ms ?? 0);
+        expect(told.slice(burst + 1).every((ms) => ms > 0)).toBe(true);
+        for (const ms of told.slice(burst + 1)) {
+          now_ms = ms;
+          // A minute is the longest anybody is told to wait: beyond it several are told the same.
+          expect((limits.take(asked) as Verdict).admitted || ms === 60_000).toBe(true);
+        }
+      }),
+    );
+  });
+});
+
 describe('a gateway’s share', () => {
   const cases = [
     { gateways: 1, burst: 20, parallel: 100, at_once: 21, places: 100 },
