@@ -169,7 +169,7 @@ test('ready is 503 while draining, to whoever is still asking', async () => {
   const call = gateway.ask('/v1/chat/completions', chat());
   const asking = await dial(gateway.port, 'GET /health/ready HTTP/1.1\r\nHost: gateway\r\n');
   await engine.until(({ held }) => held === 1);
-  const stopping = gateway.stop();
+  const stopping = gateway.stop(2_000);
   asking.socket.write('\r\n');
   const [ready] = await asking.until(1);
   expect(ready?.status).toBe(503);

@@ -24,7 +24,6 @@ export interface Stage extends Gateway {
   metric(name: string, labels?: Readonly<Record<string, string>>): Promise<number>;
   /** `fetch` with the master key and a JSON body. */
   ask(path: string, body?: unknown, init?: RequestInit): Promise<Response>;
-  stop(): Promise<void>;
 }
 
 interface Options {
@@ -53,7 +52,7 @@ export async function openGateway(text: string, options: Options = {}): Promise<
     ...(options.probing === undefined ? {} : { probing: options.probing }),
   });
   let stopped: Promise<void> | undefined;
-  const stop = (): Promise<void> => (stopped ??= gateway.stop(IDLE_MS));
+  const stop = (idle_ms = IDLE_MS): Promise<void> => (stopped ??= gateway.stop(idle_ms));
   onTestFinished(async () => {
     await stop();
     rmSync(dir, { recursive: true, force: true });
