@@ -1,6 +1,7 @@
 // Runs every example as a user would (`npm run test:examples`), against a gateway and a fake engine of its own. An example
 // whose toolchain is missing is left out and named. Ends with 1 when one fails, or when something stands in examples/ that
-// nothing here runs, or that its README.md does not name. Names after the command choose examples: `npm run test:examples -- go retry`.
+// nothing here runs, or that its README.md does not name. Names after the command choose examples: `npm run test:examples -- go retry`;
+// with --all a missing toolchain is a failure too.
 import { globSync, readFileSync, statSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { play } from './examples/scene.ts';
@@ -13,7 +14,9 @@ const BESIDE = new Set(['README.md', 'go.sum', 'Cargo.lock']);
 const BUILT = /\/(target|node_modules|__pycache__)\//;
 
 const counts = { passed: 0, failed: 0, left_out: 0 };
-await runAll(process.argv.slice(2));
+const args = process.argv.slice(2);
+const all = args.includes('--all');
+await runAll(args.filter((arg) => arg !== '--all'));
 console.log(`examples: ${counts.passed} passed, ${counts.failed} failed, ${counts.left_out} left out`);
 process.exitCode = counts.failed === 0 ? 0 : 1;
 
@@ -34,6 +37,10 @@ async function runAll(names: readonly string[]): Promise<void> {
   for (const { file, language, scenes } of chosen) {
     const { program, missing, command } = TOOLCHAINS[language];
     const unbuilt = builds.get(language);
+    if (program === undefined && all) {
+      fail(file, missing);
+      continue;
+    }
     if (program === undefined) {
       counts.left_out += 1;
       console.log(`left out  ${file}: ${missing}`);

@@ -2,6 +2,7 @@
 // they download in the user's own caches (~/go, ~/.cargo), so that a second run does neither.
 import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
+import { homedir } from 'node:os';
 import { delimiter, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
@@ -77,7 +78,9 @@ export function build({ program, build: wanted }: Toolchain): string | undefined
   return undefined;
 }
 
+/** On PATH, or where Go's and Rust's own installers put it, which is not on every shell's. */
 function find(program: string): string | undefined {
-  const folders = (process.env['PATH'] ?? '').split(delimiter);
+  const usual = ['/usr/local/go/bin', join(homedir(), '.cargo', 'bin')];
+  const folders = [...(process.env['PATH'] ?? '').split(delimiter), ...usual];
   return folders.map((folder) => join(folder, program)).find((file) => existsSync(file));
 }
