@@ -85,7 +85,10 @@ export function makeBuckets(buckets_max = 1_000_000): Buckets {
           bucket.tat_us = paid(debt_us, now_us, pace);
           if (debt_us === 0) bucket.promised_us = 0;
         } else if (waitFor(debt_us, pace) > 0) {
-          open(id).promised_us = now_us + promise(debt_us, promised_us, pace);
+          const bucket = open(id);
+          // What an older rate had run up is gone for good, or it would refuse until that rate's own time.
+          bucket.tat_us = now_us + debt_us;
+          bucket.promised_us = now_us + promise(debt_us, promised_us, pace);
         }
       }
       if (!refused) hold(needs);

@@ -34,8 +34,8 @@ export function waitFor(debt_us: number, pace: Pace): number {
   return Math.max(0, debt_us - pace.slack_us);
 }
 
-/** Nobody is told to wait longer: clients give up beyond a minute (openai-node 7.55). */
-const PROMISED_US_MAX = 60_000_000;
+/** Nobody is sent further back: a client that never waits would put off everybody who shares its limit. */
+const TURN_US_MAX = 10_000_000;
 
 /**
  * Microseconds, in whole milliseconds, until a refused request should come back. Each step lets one in, so those refused
@@ -43,8 +43,8 @@ const PROMISED_US_MAX = 60_000_000;
  * latest such time is, 0: none.
  */
 export function promise(debt_us: number, promised_us: number, pace: Pace): number {
-  const turn_us = Math.max(waitFor(debt_us, pace), Math.min(promised_us + pace.step_us, PROMISED_US_MAX));
-  return Math.ceil(turn_us / 1000) * 1000;
+  const turn_us = promised_us === 0 ? 0 : Math.min(promised_us + pace.step_us, TURN_US_MAX);
+  return Math.ceil(Math.max(waitFor(debt_us, pace), turn_us) / 1000) * 1000;
 }
 
 /** The state after one admitted request; a refused one leaves it as it is. */

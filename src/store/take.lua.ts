@@ -50,7 +50,8 @@ for i = 1, #KEYS / 2 do
     debt = debt + step
   elseif step > 0 and debt > slack then
     write = true
-    promised = math.ceil(math.max(debt - slack, math.min(promised + step, 60000000)) / 1000) * 1000
+    local turn = promised > 0 and math.min(promised + step, 10000000) or 0
+    promised = math.ceil(math.max(debt - slack, turn) / 1000) * 1000
   end
   if write then
     local value = string.format('%.0f', now + debt)

@@ -194,7 +194,7 @@ export const BEHAVIOURS: readonly Behaviour[] = [
   },
   {
     name: 'follows a limit that a reload changed',
-    async run({ limits, name }) {
+    async run({ limits, name, wait }) {
       const of = (key: Limit): Demand => demand(name, undefined, name, key);
       expect(passed(await takeAll(limits, of(limit(1, 4, 9)), 10))).toBe(5);
       // More burst: what was used stays used. Less: nothing passes. A faster rate: one step at most is waited for.
@@ -202,6 +202,8 @@ export const BEHAVIOURS: readonly Behaviour[] = [
       expect(passed(await takeAll(limits, of(limit(1, 2, 9)), 10))).toBe(0);
       const faster = await limits.take(of(limit(1, 2, 9, 1000)));
       expect(faster.refused_by?.retry_ms).toBeLessThanOrEqual(1000);
+      await wait(faster.refused_by?.retry_ms ?? 0);
+      expect(await limits.take(of(limit(1, 2, 9, 1000)))).toMatchObject({ admitted: true });
       expect((await limits.take(of(limit(undefined, 0, 8)))).refused_by?.what).toBe('parallel');
     },
   },

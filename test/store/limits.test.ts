@@ -100,12 +100,32 @@ describe('refused together', () => {
         expect(told.slice(burst + 1).every((ms) => ms > 0)).toBe(true);
         for (const ms of told.slice(burst + 1)) {
           now_ms = ms;
-          // A minute is the longest anybody is told to wait: beyond it several are told the same.
-          expect((limits.take(asked) as Verdict).admitted || ms === 60_000).toBe(true);
+          // Nobody is sent further back than ten seconds: there several are told the same.
+          expect((limits.take(asked) as Verdict).admitted || ms === 10_000).toBe(true);
         }
       }),
     );
   });
+});
+
+test.for([
+  [limit(1, 0), 59_000, 1_000],
+  [limit(6, 5), 9_900, 100],
+  [limit(10, 20, undefined, 1000), 30, 70],
+] as const)('the first to be refused is told its own wait: %o after %i ms', ([rate, after_ms, wait_ms]) => {
+  let now_ms = 0;
+  const limits = localLimits(() => now_ms);
+  const asked = demand('a', rate);
+  for (let n = 0; n <= rate.burst; n += 1) expect(limits.take(asked)).toMatchObject({ admitted: true });
+  now_ms = after_ms;
+  expect(limits.take(asked)).toMatchObject({ refused_by: { retry_ms: wait_ms } });
+});
+
+test('a client that never waits sends nobody else further back than ten seconds', () => {
+  const limits = localLimits(() => 0);
+  const asked = demand('a', limit(10, 0, undefined, 1000));
+  const told = Array.from({ length: 500 }, () => (limits.take(asked) as Verdict).refused_by?.retry_ms ?? 0);
+  expect(Math.max(...told)).toBe(10_000);
 });
 
 describe('a gateway’s share', () => {
