@@ -13,7 +13,7 @@ const MODELS_SHOWN = 12;
 
 export function banner({ config, gateway, version, started_ms }: Start, out: (line: string) => void): void {
   const { fleet, listeners, kind } = gateway;
-  out(`Lanyard ${version}, started in ${(started_ms / 1000).toFixed(1)} s`);
+  out(`Lanyard ${version}, started in ${Math.round(started_ms)} ms`);
   for (const { address, config: listener } of listeners) {
     out(`  listening  ${urlOf(address)}  (${listener.auth === 'open' ? 'open: no key asked' : 'key required'})`);
   }

@@ -27,7 +27,7 @@ test('it prints where it listens, its backends and models, and a curl line that 
   const engine = await engineOf(["it's/a:model", 'llama']);
   const lanyard = await startLanyard({ yaml: `${fleet(engine)}  \n`, dotenv: `LITELLM_MASTER_KEY=${KEY}\n` });
   const said = lanyard.stdout();
-  expect(said).toMatch(/^Lanyard \d+\.\d+\.\d+, started in \d+\.\d s$/m);
+  expect(said).toMatch(/^Lanyard \d+\.\d+\.\d+, started in \d+ ms$/m);
   expect(said).toContain(`listening  http://127.0.0.1:${lanyard.port}  (key required)`);
   expect(said).toContain(`backend    rack  ${engine.url}  up, 2 models`);
   expect(said).toContain("models     it's/a:model, llama");
