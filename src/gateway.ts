@@ -7,7 +7,7 @@ import { setTimeout as pause } from 'node:timers/promises';
 import { createApp } from './app.ts';
 import { Bodies } from './edge/bodies.ts';
 import { keyring } from './edge/keyring.ts';
-import { LAST_IDLE_MS, listen, type Door, type OpenListener } from './edge/listener.ts';
+import { LAST_IDLE_MS, WrongSocket, listen, type Door, type OpenListener } from './edge/listener.ts';
 import type { Reply } from './edge/reply.ts';
 import { USUAL_PORTS } from './fleet/discover.ts';
 import { Fleet, type FleetEvents, type Probing } from './fleet/fleet.ts';
@@ -139,6 +139,8 @@ export async function startGateway({
   let proxies = parseRanges(config.limits.trusted_proxies);
   let metrics_allow = parseRanges(config.metrics_allow);
   let listeners: readonly OpenListener[] = [];
+  /** No longer configured; their last connections go on. */
+  const leaving = new Set<OpenListener>();
 
   function groundOf(next: Config, from: Store): Ground {
     const failures = from.failuresAt(next.auth_failures);
@@ -188,6 +190,12 @@ export async function startGateway({
   }
 
   async function reload(next: Config): Promise<void> {
+    for (const { handed_over, config: had } of listeners) {
+      if (!handed_over || next.listen.some(({ host, port }) => host === had.host && port === had.port)) continue;
+      throw new WrongSocket(
+        `the socket that was handed over is ${had.host}:${had.port}, which "listen" no longer names`,
+      );
+    }
     const wanted = await open(next.listen);
     if (condition === 'draining') {
       await Promise.all(wanted.filter((one) => !listeners.includes(one)).map((one) => one.close(0)));
@@ -205,7 +213,11 @@ export async function startGateway({
     metrics_allow = parseRanges(next.metrics_allow);
     log.level(next.log_level);
     for (const [at, one] of wanted.entries()) one.change(next.listen[at] ?? one.config);
-    for (const one of closing) one.drain(LAST_IDLE_MS);
+    for (const one of closing) {
+      leaving.add(one);
+      void one.closed.then(() => leaving.delete(one));
+      one.drain(LAST_IDLE_MS);
+    }
     await surroundings.settle(next);
   }
 
@@ -219,8 +231,9 @@ export async function startGateway({
     log.info('draining', { in_flight: replies.size });
     surroundings.stop();
     for (const one of listeners) one.drain(idle_ms);
+    const all = [...listeners, ...leaving];
     // Until the last connection has gone, since an idle one may bring another request.
-    const quiet = Promise.all(listeners.map(({ closed }) => closed)).then(ended);
+    const quiet = Promise.all(all.map(({ closed }) => closed)).then(ended);
     await within(ground.config.limits.drain_ms, quiet);
     for (const reply of replies) {
       reply.stop(
@@ -228,7 +241,7 @@ export async function startGateway({
       );
     }
     await within(LAST_WORDS_MS, ended());
-    await Promise.all(listeners.map((one) => one.close(CUT_MS)));
+    await Promise.all(all.map((one) => one.close(CUT_MS)));
     await fleet.stop();
     await store.close();
     log.info('stopped');

@@ -2,11 +2,13 @@
 // whether it is well and, if not, what to do.
 import { readFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
+import { toStandardError } from './standard-error.ts';
 import { VERSION } from './version.ts';
 import { ConfigError, configPath, loadConfig, readEnvironment } from '../config/load.ts';
 import { faulty, secretsOf } from '../doctor/configuration.ts';
 import { examine } from '../doctor/examine.ts';
 import type { Finding } from '../doctor/finding.ts';
+import { dumpHere, type Dump } from '../doctor/nginx.ts';
 import { asJson, asText, cleaned, statusOf } from '../doctor/report.ts';
 import type { Config } from '../types.ts';
 
@@ -30,6 +32,8 @@ export interface Surroundings {
   readonly usual: readonly string[];
   /** Where engines are looked for when none is configured. */
   readonly ports?: readonly number[];
+  /** What this machine's own nginx has read, if there is one. */
+  readonly nginx: Dump;
   readonly fail: (line: string) => void;
 }
 
@@ -37,7 +41,8 @@ const USUAL: Surroundings = {
   dir: process.cwd(),
   colour: process.stdout.isTTY && !process.env['NO_COLOR'],
   usual: ['http://127.0.0.1:8080'],
-  fail: (line) => void process.stderr.write(`${line}\n`),
+  nginx: dumpHere,
+  fail: toStandardError,
 };
 
 /** @returns the exit code, as in the usage */
@@ -130,7 +135,7 @@ interface Seen {
 async function look(
   asked: Asked,
   processEnv: Readonly<Record<string, string | undefined>>,
-  { dir, usual, ports }: Surroundings,
+  { dir, usual, ports, nginx }: Surroundings,
 ): Promise<Seen> {
   let path = 'configuration';
   let env = processEnv;
@@ -158,6 +163,7 @@ async function look(
     key_env: asked.key_env,
     ca: asked.ca,
     nginx_file: asked.nginx,
+    nginx_dump: nginx,
     ...(ports === undefined ? {} : { ports }),
   });
   return { findings, secrets: secretsOf(config, env), path };

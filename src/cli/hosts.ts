@@ -34,6 +34,11 @@ export function lanAddresses(interfaces: Interfaces): readonly string[] {
   return [...new Set(sorted.map(({ address }) => address))];
 }
 
+/** Whether nginx.conf's port 8080 takes callers of this address' network. */
+export function isPrivate(address: string): boolean {
+  return inRanges(PRIVATE, address);
+}
+
 /** The value of LANYARD_HOSTS: the machine's name, alone and as it is announced on the LAN, and its addresses. */
 export function hostsOf(hostname: string, interfaces: Interfaces): readonly string[] {
   const full = hostname.toLowerCase().replace(/\.$/, '');

@@ -2,7 +2,9 @@
 // error what is different here. No secret of the file is printed anywhere.
 import { readFile } from 'node:fs/promises';
 import { basename } from 'node:path';
+import { toStandardError } from './standard-error.ts';
 import { shown } from '../config/faults.ts';
+import { count } from '../doctor/finding.ts';
 import { importLitellm, NotLitellm } from '../import/litellm.ts';
 import { remarks, yaml } from '../import/write.ts';
 
@@ -99,11 +101,3 @@ const REASONS: Readonly<Record<string, string>> = {
   EACCES: 'may not be read by this user: change its permissions or its owner',
   ERR_ENCODING_INVALID_ENCODED_DATA: 'is not UTF-8 text: save it as UTF-8',
 };
-
-function count(number: number, word: string): string {
-  return `${number} ${word}${number === 1 ? '' : 's'}`;
-}
-
-function toStandardError(line: string): void {
-  process.stderr.write(`${line}\n`);
-}

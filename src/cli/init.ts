@@ -8,8 +8,9 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs, parseEnv } from 'node:util';
 import { changeDotenv, whyNotWritten } from './dotenv.ts';
-import { hostsOf, isPublic, lanAddresses, publicName, type Interfaces } from './hosts.ts';
+import { hostsOf, isPrivate, isPublic, lanAddresses, publicName, type Interfaces } from './hosts.ts';
 import { newKeyTold } from './master-key.ts';
+import { toStandardError } from './standard-error.ts';
 import { settle, type Settings } from './settings.ts';
 import { shown } from '../config/faults.ts';
 
@@ -103,18 +104,21 @@ function certify(
   out: (line: string) => void,
   fail: (line: string) => void,
 ): boolean {
-  const command = `sh deploy/certs.sh certs ${hosts.join(' ')}`;
   if (spawnSync('openssl', ['version']).status !== 0) {
-    out(`No certificates were made, for want of openssl (docker compose makes its own). With it: ${command}`);
+    out(
+      'No certificates were made, for want of openssl (docker compose makes its own). Install it and run this again.',
+    );
     return true;
   }
   const chain = join(folder, 'fullchain.pem');
   const before = existsSync(chain) ? readFileSync(chain, 'utf8') : undefined;
   const { status, stderr, error } = spawnSync('sh', [CERTS_SH, folder, ...hosts], { encoding: 'utf8' });
   if (status !== 0) {
-    fail(`lanyard init: no certificates were made: ${error?.message ?? stderr.trim()}\nTo try again: ${command}`);
+    fail(`lanyard init: no certificates were made: ${error?.message ?? stderr.trim()}\nThen run this again.`);
     return false;
   }
+  // That a certificate of one's own is over, such as.
+  if (stderr.trim() !== '') fail(`lanyard init: ${stderr.trim()}`);
   const made = readFileSync(chain, 'utf8') !== before;
   const trusted = existsSync(join(folder, 'ca.pem')) ? '; clients are told to trust ca.pem (docs/SECURITY.md)' : '';
   out(`The certificates in ${folder} ${made ? 'were made' : 'were there already'}${trusted}.`);
@@ -134,7 +138,13 @@ function tellAddresses(
   out('');
   out('Addresses (for most clients with /v1 behind)');
   out(`  this machine  http://localhost:${port === '' ? '4000' : port}`);
-  out(`  the LAN       ${bare === undefined ? 'no address was found' : `http://${bare}:8080  (through nginx)`}`);
+  const by_lan =
+    lan === undefined
+      ? 'no address was found'
+      : isPrivate(lan)
+        ? `http://${bare}:8080  (through nginx)`
+        : `none: ${lan} is not a private address, and nginx takes only those on port 8080`;
+  out(`  the LAN       ${by_lan}`);
   out(`  with TLS      https://${domain ?? bare ?? 'localhost'}  (through nginx)`);
   if (domain === undefined) out('                a public name is added by: npx lanyard init --domain NAME');
   if (lan !== undefined && !hosts.includes(lan)) {
@@ -150,8 +160,4 @@ function tellAddresses(
     '  docker compose up -d --build  with nginx, Redis, Prometheus and Grafana; .env.example says how to choose an engine',
   );
   out('  systemd                       docs/OPERATIONS.md');
-}
-
-function toStandardError(line: string): void {
-  process.stderr.write(`${line}\n`);
 }

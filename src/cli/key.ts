@@ -1,5 +1,6 @@
 // `lanyard key NAME`: makes a key for a person or a tool, shows it once, and prints the lines to paste. The gateway keeps
 // only the hash, so a key that is lost is made anew.
+import { toStandardError } from './standard-error.ts';
 import { digest, makeKey } from '../config/keys.ts';
 import { nameFault } from '../config/schema.ts';
 
@@ -35,8 +36,4 @@ export function key(
   out(`    - name: "${name}"`);
   out(`      hash: "sha256:${digest(made).toString('hex')}"`);
   return 0;
-}
-
-function toStandardError(line: string): void {
-  process.stderr.write(`${line}\n`);
 }

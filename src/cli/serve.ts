@@ -131,7 +131,7 @@ async function live(
 function reasons(error: unknown): readonly string[] {
   if (error instanceof ConfigError) return error.faults;
   if (error instanceof WrongSocket) {
-    return [`lanyard: ${error.message}. Make ListenStream= in lanyard.socket and "listen" the same.`];
+    return [`lanyard: ${error.message}. Make ListenStream= in lanyard.socket and "listen" the same, and restart.`];
   }
   if (error instanceof Error && 'code' in error && error.code === 'EADDRINUSE') {
     return [`lanyard: the port is taken (${error.message}). Set PORT, or change "listen" in the configuration.`];

@@ -27,6 +27,8 @@ export interface Door {
 export interface OpenListener {
   /** Where it really listens: the port is known even if 0 was asked. */
   readonly address: { readonly host: string; readonly port: number };
+  /** Its socket was opened by another and outlives it: closed here, it would go on taking callers whom nobody answers. */
+  readonly handed_over: boolean;
   /** What the configuration says of it now. */
   readonly config: Listener;
   /** Takes on what a reload changed without closing the port. */
@@ -149,6 +151,7 @@ export async function listen(config: Listener, door: Door, socket?: number): Pro
   };
   return {
     address: { host: config.host, port },
+    handed_over: socket !== undefined,
     get config() {
       return configured;
     },

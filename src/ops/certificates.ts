@@ -2,6 +2,7 @@
 // Prometheus asks, and anew only once they have changed.
 import { X509Certificate } from 'node:crypto';
 import { readFile, stat } from 'node:fs/promises';
+import { setTimeout as pause } from 'node:timers/promises';
 import type { Log } from './log.ts';
 
 export interface CertificateNow {
@@ -12,7 +13,7 @@ export interface CertificateNow {
 }
 
 export interface Certificates {
-  /** Never rejects: a file that cannot be read is told in the log, once until it can be read again. */
+  /** Never rejects, and waits a second at most: a file that cannot be read is told in the log, once until it can be again. */
   read(files: readonly string[]): Promise<readonly CertificateNow[]>;
 }
 
@@ -22,11 +23,15 @@ interface Known {
   readonly expires_at_s: number;
 }
 
+/** Prometheus gives up after ten seconds; nobody else is to wait for one file. */
+const READ_MS = 1_000;
 /** A chain has a few kilobytes; a whole bundle of root certificates has 200. */
 const FILE_BYTES_MAX = 1024 ** 2;
 
 export function openCertificates(log: Log): Certificates {
   const known = new Map<string, Known>();
+  /** One at a time of each file: several figures ask at once, and a file system that hangs is asked only once. */
+  const under_way = new Map<string, Promise<CertificateNow>>();
   const told = new Map<string, string>();
 
   async function readOne(file: string): Promise<CertificateNow> {
@@ -52,7 +57,24 @@ export function openCertificates(log: Log): Certificates {
     }
   }
 
-  return { read: (files) => Promise.all(files.map(readOne)) };
+  function asked(file: string): Promise<CertificateNow> {
+    const before = under_way.get(file);
+    if (before !== undefined) return before;
+    const reading = readOne(file).finally(() => under_way.delete(file));
+    under_way.set(file, reading);
+    return reading;
+  }
+
+  return {
+    async read(files) {
+      const over = new AbortController();
+      const late = pause(READ_MS, undefined, { signal: over.signal, ref: false }).catch(() => undefined);
+      const slow = (file: string) => late.then((): CertificateNow => ({ file, expires_at_s: undefined }));
+      const all = await Promise.all(files.map((file) => Promise.race([asked(file), slow(file)])));
+      over.abort();
+      return all;
+    },
+  };
 }
 
 /** The chain is as good as its first certificate to expire. @throws Unreadable */

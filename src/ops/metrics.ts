@@ -18,7 +18,7 @@ const DECISIONS = ['local', 'redis', 'share'].flatMap((source) => [
   ...['ip', 'key'].flatMap((scope) => ['rate', 'parallel'].map((decision) => ({ scope, decision, source }))),
 ]);
 /** How an attempt fails: below HTTP (fleet/fault.ts), by its status, or in the middle of its answer. */
-const ATTEMPTS = 'connect dns tls reset stale garbage timeout aborted status answer'.split(' ');
+const ATTEMPTS = ['connect', 'dns', 'tls', 'reset', 'stale', 'garbage', 'timeout', 'aborted', 'status', 'answer'];
 /** As store/fault.ts tells them apart. */
 const REDIS = ['connect', 'timeout', 'auth', 'readonly', 'oom', 'other'].map((kind) => ({ kind }));
 

@@ -18,6 +18,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseEnv } from 'node:util';
 import { describe, expect, onTestFinished, test } from 'vitest';
+import type { Interfaces } from '../../src/cli/hosts.ts';
 import { init } from '../../src/cli/init.ts';
 import { weakness } from '../../src/config/keys.ts';
 
@@ -44,7 +45,7 @@ function newDir(): string {
 async function run(
   dir: string,
   argv: string[] = [],
-  more: { tty?: boolean; env?: Record<string, string> } = {},
+  more: { tty?: boolean; env?: Record<string, string>; interfaces?: Interfaces } = {},
 ): Promise<Said> {
   const [out, err]: [string[], string[]] = [[], []];
   const code = await init(argv, {
@@ -96,6 +97,13 @@ describe('on a new machine', () => {
     expect(leaf.checkIP('192.168.1.20')).toBe('192.168.1.20');
   });
 
+  test('an address that nginx would refuse on its LAN port is not told as one', async () => {
+    const { out } = await run(newDir(), [], { interfaces: { eth0: [{ ...LAN, address: '192.0.2.2' }] } });
+    expect(out).toContain('none: 192.0.2.2 is not a private address');
+    expect(out).not.toContain('8080  (through');
+    expect(out).toContain('https://192.0.2.2');
+  });
+
   test('it tells the three addresses and the next command for each way', async () => {
     const { out } = await run(newDir(), ['--domain', 'lanyard.example.com']);
     for (const line of ['http://localhost:4000', 'http://192.168.1.20:8080', 'https://lanyard.example.com'])
@@ -126,7 +134,7 @@ describe('on a new machine', () => {
     const dir = newDir();
     const { code, out } = await run(dir);
     expect(code).toBe(0);
-    expect(out).toContain('With it: sh deploy/certs.sh certs gpu-box gpu-box.local localhost 127.0.0.1 192.168.1.20');
+    expect(out).toContain('for want of openssl (docker compose makes its own). Install it and run this again.');
     expect(existsSync(join(dir, 'certs'))).toBe(false);
   });
 });
@@ -275,12 +283,23 @@ describe('what it cannot do', () => {
     expect(err).toContain('this user may not write there');
   });
 
-  test('certificates that cannot be made: .env is whole, and the reason and the command are told', async () => {
+  test('a certificate of one’s own that nobody can read stays, and that is said', async () => {
+    const dir = newDir();
+    mkdirSync(join(dir, 'certs'));
+    writeFileSync(join(dir, 'certs', 'fullchain.pem'), 'hello');
+    const { code, out, err } = await run(dir);
+    expect(code).toBe(0);
+    expect(out).toContain('were there already');
+    expect(err).toContain('it is over, or cannot be read');
+    expect(readFileSync(join(dir, 'certs', 'fullchain.pem'), 'utf8')).toBe('hello');
+  });
+
+  test('certificates that cannot be made: .env is whole, and the reason is told, and what to do', async () => {
     const dir = newDir();
     writeFileSync(join(dir, 'certs'), 'a file');
     const { code, err } = await run(dir);
     expect(code).toBe(1);
-    expect(err).toMatch(/no certificates were made: certs: .*\nTo try again: sh deploy\/certs\.sh certs gpu-box/);
+    expect(err).toMatch(/no certificates were made: certs: .*\nThen run this again\./);
     expect(Object.keys(values(dir))).toHaveLength(3);
   });
 

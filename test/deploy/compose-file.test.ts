@@ -41,7 +41,7 @@ describe('a rule fails on', () => {
       /published: redis 6379/,
     ],
     ['a gateway that is open to the network', '"127.0.0.1:4000:4000"', '"4000:4000"', /published: gateway 4000:4000/],
-    ['a door that is missing', '      - "8080:8080"\n', '', /not published: nginx 8080/],
+    ['a door that is missing', '      - "0.0.0.0:8080:8080"\n', '', /not published: nginx 0\.0\.0\.0:8080/],
     ['latest', 'prom/prometheus:v3.15.0', 'prom/prometheus:latest', /prometheus: the image .* is not pinned/],
     ['a tag that moves', 'redis:7.2.16-alpine', 'redis:7.2-alpine', /redis: the image .* is not pinned/],
     ['an image without a tag', 'grafana/grafana:13.2.3', 'grafana/grafana', /grafana: the image .* is not pinned/],
@@ -222,7 +222,7 @@ describe("Debian's docker-compose takes it", () => {
 
 describe('it agrees with', () => {
   test("nginx.conf: its ports are nginx's", () => {
-    const listens = [...read('nginx.conf').matchAll(/^ *listen (\d+) /gm)].map(([, port]) => `${port}:${port}`);
+    const listens = [...read('nginx.conf').matchAll(/^ *listen (\d+) /gm)].map(([, port]) => `0.0.0.0:${port}:${port}`);
     expect(new Set(listens)).toEqual(new Set(service('nginx').ports));
   });
 

@@ -47,9 +47,9 @@ export interface Compose {
 const PUBLISHED = [
   'gateway 127.0.0.1:4000:4000',
   'grafana 127.0.0.1:3000:3000',
-  'nginx 443:443',
-  'nginx 80:80',
-  'nginx 8080:8080',
+  'nginx 0.0.0.0:443:443',
+  'nginx 0.0.0.0:80:80',
+  'nginx 0.0.0.0:8080:8080',
 ];
 
 /** What may do more than nothing: these run once, without a network. */

@@ -126,6 +126,21 @@ test('a listener is added, changes its auth, and is removed while its stream goe
   expect(await keyless(one)).toBe(401);
 });
 
+test('a stop waits for the connections of a listener that a reload took away', async () => {
+  const [one, two] = [await freePort(), await freePort()];
+  const { gateway, engine, reload } = await stage('', `[{ port: ${one} }, { port: ${two} }]`);
+  engine.next({ kind: 'hold_after', events: 2 });
+  const stream = await call(two, CHAT, { ...WHOLE, stream: true });
+  const idle = await dial(two, 'GET /health HTTP/1.1\r\nHost: gateway\r\n\r\n');
+  await Promise.all([stream.until('data: '), idle.until(1)]);
+  await reload('', `[{ port: ${one} }]`);
+  const stopped = gateway.stop();
+  engine.release();
+  expect(await stream.whole()).toContain('data: [DONE]');
+  await stopped;
+  expect(await idle.ended).toBe('fin');
+});
+
 test('two listeners on ports of the system’s choice keep each its own auth over a reload', async () => {
   const listen = '[{ port: 0, auth: open }, { port: 0 }]';
   const { gateway, reload } = await stage('', listen);

@@ -103,6 +103,22 @@ test('a socket that is not where the configuration says is refused, with what to
   );
 });
 
+test('a reload that would leave the socket without anybody behind it is refused', async () => {
+  const { yaml, start } = await stage();
+  const lanyard = await start();
+  lanyard.configure(yaml(await freePort()));
+  lanyard.signal('SIGHUP');
+  await expect
+    .poll(() =>
+      lanyard
+        .log()
+        .map(({ fault }) => fault)
+        .join(''),
+    )
+    .toContain('"listen" no longer names');
+  expect((await fetch(`${lanyard.url}/health`)).status).toBe(200);
+});
+
 test('more sockets than listeners are refused', async () => {
   const { socket, yaml } = await stage();
   const lanyard = runLanyard({ yaml: yaml(), env: ENV, sockets: [socket.fd, holdSocket().fd] });
