@@ -10,8 +10,8 @@ import { parseArgs, parseEnv } from 'node:util';
 import { changeDotenv, whyNotWritten } from './dotenv.ts';
 import { hostsOf, isPrivate, isPublic, lanAddresses, publicName, type Interfaces } from './hosts.ts';
 import { newKeyTold } from './master-key.ts';
-import { toStandardError } from './standard-error.ts';
 import { settle, type Settings } from './settings.ts';
+import { toStandardError } from './standard-error.ts';
 import { shown } from '../config/faults.ts';
 
 const USAGE = `usage: lanyard init [--domain NAME]…

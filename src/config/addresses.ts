@@ -38,7 +38,12 @@ export function backendUrl() {
 export function redisUrl() {
   const error =
     'must be empty (no Redis) or a URL such as redis://127.0.0.1:6379/0, rediss://… for TLS, or unix:///run/redis.sock';
-  return z.string({ error }).refine((text) => text === '' || isRedis(text), { error });
+  return z
+    .string({ error })
+    .refine((text) => text === '' || isRedis(text), { error, abort: true })
+    .refine((text) => text === '' || isDecodable(text), {
+      error: 'has a % that begins no escape: write each % of the password as %25',
+    });
 }
 
 /** A browser origin exactly as browsers send it; anything else would never match, and `*` would match too much. */
@@ -80,6 +85,16 @@ function named(text: string): boolean {
 
 function isRedis(text: string): boolean {
   return /^unix:\/\/\/[^\s\p{Cc}]+$/u.test(text) || (isUrl(text, ['redis:', 'rediss:']) && !text.includes('#'));
+}
+
+/** The client takes user and password apart so, and would throw. */
+function isDecodable(text: string): boolean {
+  const { username, password } = new URL(text);
+  try {
+    return decodeURIComponent(`${username}:${password}`) !== '';
+  } catch {
+    return false;
+  }
 }
 
 function isOrigin(text: string): boolean {

@@ -1,7 +1,7 @@
 // A YAML file that was written for another program, as that program reads it, with the place of each value. PyYAML's
 // dialect: YAML 1.1, in which `yes` is true and `<<` merges maps; of a key that stands twice the last one counts.
-import { LineCounter, isAlias, isMap, isScalar, isSeq, parseDocument } from 'yaml';
-import type { Document, YAMLMap } from 'yaml';
+import { LineCounter, isAlias, isMap, isScalar, isSeq, parseDocument, visit } from 'yaml';
+import type { Alias, Document, Node, YAMLMap } from 'yaml';
 import type { Fault, Path, Position } from './faults.ts';
 import { NODES_MAX, complaint, onePerLine, start } from './tree.ts';
 
@@ -48,12 +48,12 @@ export function readForeign(text: string): Foreign {
 class Walk {
   readonly repeated: { path: Path; offset: number }[] = [];
   complaint: { offset: number; text: string } | undefined;
-  readonly #document: Document;
+  readonly #targets: ReadonlyMap<Alias, Node>;
   readonly #offsets = new Map<string, number>();
   #nodes = 0;
 
   constructor(document: Document) {
-    this.#document = document;
+    this.#targets = targetsIn(document);
   }
 
   offset(path: Path): number {
@@ -62,15 +62,13 @@ class Walk {
   }
 
   read(node: unknown, path: Path, depth: number, from = start(node)): unknown {
-    this.#offsets.set(JSON.stringify(path), from);
-    this.#nodes += 1;
+    this.#count(from);
     if (this.complaint !== undefined) return undefined;
-    if (this.#nodes > NODES_MAX)
-      return this.#complain(from, `the file holds more than ${NODES_MAX} values, aliases written out`);
+    this.#offsets.set(JSON.stringify(path), from);
     if (depth > DEPTH_MAX)
       return this.#complain(from, `the file is nested deeper than ${DEPTH_MAX} levels, aliases written out`);
     if (isAlias(node)) {
-      const target = node.resolve(this.#document);
+      const target = this.#targets.get(node);
       if (target === undefined) return this.#complain(from, `this alias has no anchor before it`);
       return this.read(target, path, depth + 1, from);
     }
@@ -83,27 +81,40 @@ class Walk {
     return other ? (source ?? null) : value;
   }
 
+  /** One value more, wherever it comes from: what is not counted could be repeated without end. */
+  #count(offset: number): void {
+    this.#nodes += 1;
+    if (this.#nodes > NODES_MAX)
+      this.#complain(offset, `the file holds more than ${NODES_MAX} values, aliases written out`);
+  }
+
+  /** The first complaint stands; after it nothing more is read. */
   #complain(offset: number, text: string): undefined {
-    this.complaint = { offset, text };
+    this.complaint ??= { offset, text };
   }
 
   /** What a map holds, by key: merged maps first, so that its own keys go before theirs. */
   #entries(map: YAMLMap, path: Path, depth: number): Map<string, unknown> {
     const entries = new Map<string, unknown>();
     for (const { value } of map.items.filter(({ key }) => word(key) === '<<')) {
-      const merged = isAlias(value) ? value.resolve(this.#document) : value;
+      const merged = isAlias(value) ? this.#targets.get(value) : value;
       // Of several merged maps the first goes before the others.
       for (const one of (isSeq(merged) ? [...merged.items] : [merged]).toReversed()) {
-        const source = isAlias(one) ? one.resolve(this.#document) : one;
+        this.#count(start(one));
+        if (this.complaint !== undefined) return entries;
+        const source = isAlias(one) ? this.#targets.get(one) : one;
         if (!isMap(source) || depth > DEPTH_MAX) continue;
         for (const [key, inner] of this.#entries(source, path, depth + 1)) entries.set(key, inner);
       }
     }
     const own = map.items.filter(({ key }) => word(key) !== '<<');
+    const last = new Map(own.map(({ key }, index) => [word(key), index]));
     for (const [index, { key, value }] of own.entries()) {
+      if (this.complaint !== undefined) return entries;
       const name = word(key);
       const at = [...path, name];
-      if (own.findLastIndex((other) => word(other.key) === name) > index) {
+      if (last.get(name) !== index) {
+        this.#count(start(key));
         this.repeated.push({ path: at, offset: start(key) });
         continue;
       }
@@ -112,6 +123,20 @@ class Walk {
     }
     return entries;
   }
+}
+
+/** What each alias stands for: the last node of its name before it. `Alias.resolve` reads the whole document for each. */
+function targetsIn(document: Document): ReadonlyMap<Alias, Node> {
+  const named = new Map<string, Node>();
+  const targets = new Map<Alias, Node>();
+  visit(document, {
+    Node: (_, node) => {
+      const target = isAlias(node) ? named.get(node.source) : undefined;
+      if (isAlias(node) && target !== undefined) targets.set(node, target);
+      if (!isAlias(node) && node.anchor !== undefined) named.set(node.anchor, node);
+    },
+  });
+  return targets;
 }
 
 function word(key: unknown): string {

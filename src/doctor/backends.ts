@@ -69,7 +69,7 @@ export async function examineBackend(
     findings.push(...kind(name, config, seemed, news.lanyard));
     const wanted = wantedOf(name, models, news.models, config.publish);
     const [resident, date] = await Promise.all([residentOn(backend, WAIT_MS), dateOf(backend)]);
-    findings.push(...present(name, news.engine, wanted, news.models, config.publish));
+    findings.push(...present(name, news.engine, wanted, news.models));
     const here = wanted.flatMap(({ name, public_name }) => {
       const info = infoOf(news.engine, news.models, name);
       return info === undefined ? [] : [{ info, name, public_name, embeds: embeds(info) }];
@@ -167,7 +167,6 @@ function present(
   engine: Engine,
   wanted: readonly Wanted[],
   there: ReadonlyMap<string, ModelInfo>,
-  publish: readonly string[],
 ): Finding[] {
   const said = about('backend.models', backend);
   const missing = wanted.filter(({ name }) => infoOf(engine, there, name) === undefined);
@@ -179,10 +178,6 @@ function present(
       return said.note(`${what}, and answers with that under any name`);
     return said.fail(what, PULL[engine.name].replace('MODEL', name));
   });
-  for (const glob of publish) {
-    if ([...there.keys()].some((id) => matches([glob], id))) continue;
-    found.push(said.warn(`publish: "${glob}" is no model's name there`, 'Correct it, or take it out.'));
-  }
   if (found.length > 0) return found;
   if (wanted.length === 0)
     return [said.note('nothing of it is published', 'Name one of its models under `models:`, or `publish: ["*"]`.')];

@@ -57,7 +57,7 @@ export function secretsOf(config: Config | undefined, env: Environment): string[
     /KEY|TOKEN|SECRET|PASSWORD/i.test(name) ? [value] : [],
   );
   const backends = [...(config?.backends?.values() ?? [])].map(({ key }) => key);
-  return [...named, ...backends, passwordOf(config?.redis?.url)].flatMap((one) =>
+  return [...named, ...backends, ...passwordsOf(config?.redis?.url)].flatMap((one) =>
     one === undefined || one === '' ? [] : [one],
   );
 }
@@ -73,8 +73,10 @@ function file(config: Config, path: string): Finding[] {
     found.push(said.fail(`anyone on this machine can change it (mode ${octal(mode)})`, `chmod o-w ${path}`));
   }
   const text = readFileSync(path, 'utf8');
-  const inside = [...(config.backends?.values() ?? [])].map(({ key }) => key);
-  const written = [...inside, passwordOf(config.redis?.url)].filter((one) => one !== undefined && text.includes(one));
+  const inside = [...(config.backends?.values() ?? [])].map(({ key }) => (key === undefined ? [] : [key]));
+  const written = [...inside, passwordsOf(config.redis?.url)].filter((forms) =>
+    forms.some((one) => text.includes(one)),
+  );
   if (written.length > 0 && (mode & 0o044) !== 0) {
     found.push(
       said.warn(
@@ -171,9 +173,16 @@ function redis({ redis }: Config): Finding[] {
   ];
 }
 
-function passwordOf(url: string | undefined): string | undefined {
-  const password = url === undefined ? undefined : URL.parse(url)?.password;
-  return password === undefined || password === '' ? undefined : decodeURIComponent(password);
+/** The password of a URL in each form in which it may be shown: as it stands there, and what it means. */
+function passwordsOf(url: string | undefined): string[] {
+  const written = url === undefined ? undefined : URL.parse(url)?.password;
+  if (written === undefined || written === '') return [];
+  try {
+    return [...new Set([written, decodeURIComponent(written)])];
+  } catch {
+    // A % that begins no escape: redis.ts says so.
+    return [written];
+  }
 }
 
 /** The permission bits; `undefined` where there is no such file, or the system has none. */

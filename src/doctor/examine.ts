@@ -8,7 +8,7 @@ import { about, within, type Finding } from './finding.ts';
 import { examineFront, isLanyard, type FrontNews } from './front.ts';
 import { filesOf, findGateway, type Gateway, type GatewayNews } from './gateway.ts';
 import { clock, host, type Clock } from './host.ts';
-import { nginx, type NginxNews } from './nginx.ts';
+import { nginx, type Dump, type NginxNews } from './nginx.ts';
 import { redis, type RedisNews } from './redis.ts';
 import { streams } from './streams.ts';
 import type { Environment } from '../config/environment.ts';
@@ -33,6 +33,8 @@ export interface Examination {
   readonly ca: readonly string[];
   /** What `nginx -T` printed. */
   readonly nginx_file: string | undefined;
+  /** Asks the nginx of this machine, where there is no such file. */
+  readonly nginx_dump: Dump;
   /** Where engines are looked for when none is configured. */
   readonly ports?: readonly number[];
 }
@@ -76,7 +78,7 @@ async function examineWay(asked: Examination, key: string | undefined) {
   const unread: NginxNews = { findings: [], certificates: [] };
   const [gateway, proxy] = await Promise.all([
     bounded('gateway.running', '', unknown, () => findGateway(config, version, key)),
-    bounded('nginx.configuration', '', unread, () => nginx(config, asked.nginx_file)),
+    bounded('nginx.configuration', '', unread, () => nginx(config, asked.nginx_file, asked.nginx_dump)),
   ]);
   return { gateway, proxy, fronts: await examineFronts(asked, gateway.gateway, proxy.certificates) };
 }

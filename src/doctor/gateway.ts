@@ -1,7 +1,10 @@
 // The gateway itself, when it runs on this machine: found at the first listener of the file, asked for its figures.
+import { lookup } from 'node:dns/promises';
+import { networkInterfaces } from 'node:os';
 import { about, type Finding } from './finding.ts';
 import { ask, Unanswered, type Told } from './ask.ts';
 import { sum } from './engines.ts';
+import { isLoopback } from '../wire/address.ts';
 import type { Config } from '../types.ts';
 
 export interface Gateway {
@@ -32,6 +35,10 @@ export async function findGateway(config: Config, version: string, key: string |
   const name = HERE[listener.host] ?? listener.host;
   const url = new URL(`http://${name.includes(':') ? `[${name}]` : name}:${listener.port}`);
   const said = about('gateway.running', url.host);
+  if (!(await isHere(name))) {
+    const found = 'it listens on an address that is not here, so nothing was tested through it';
+    return { findings: [said.note(found, 'Ask on the machine where it runs.')], gateway: undefined };
+  }
   try {
     const health = await ask({ url: new URL('/health', url), wait_ms: WAIT_MS });
     const instance = instanceOf(health);
@@ -54,7 +61,7 @@ export async function findGateway(config: Config, version: string, key: string |
     if (!(error instanceof Unanswered)) throw error;
     if (error.code === 'ECONNREFUSED') {
       const found = 'it is not running here, so nothing was tested through it';
-      return { findings: [said.note(found, 'Start it (`npm start`), and ask again.')], gateway: undefined };
+      return { findings: [said.warn(found, 'Start it (`npm start`), and ask again.')], gateway: undefined };
     }
     const remedy = 'If it hangs, its log says why; `kill -TERM` lets its streams finish.';
     return {
@@ -64,11 +71,34 @@ export async function findGateway(config: Config, version: string, key: string |
   }
 }
 
-/** Its own metrics; open to this machine, or to the master key where the listener is another address. */
+/**
+ * Its own metrics, which loopback may read without a key. At another address of this machine it asks for the master key; who
+ * asks for one at loopback is no gateway, and gets none. `url` is of a gateway that was found here.
+ */
 export async function readMetrics(url: URL, key: string | undefined): Promise<string | undefined> {
-  const headers: Record<string, string> = key === undefined ? {} : { authorization: `Bearer ${key}` };
-  const told = await ask({ url: new URL('/metrics', url), headers, wait_ms: WAIT_MS }).catch(() => undefined);
+  const question = { url: new URL('/metrics', url), wait_ms: WAIT_MS };
+  let told = await ask(question).catch(() => undefined);
+  const wants_key = (told?.status === 401 || told?.status === 403) && !isLoopback(bare(url.hostname));
+  if (wants_key && key !== undefined) {
+    told = await ask({ ...question, headers: { authorization: `Bearer ${key}` } }).catch(() => undefined);
+  }
   return told?.status === 200 ? told.text : undefined;
+}
+
+/** Whether a program on this machine could listen there. What listens elsewhere is a stranger's, and is told no key. */
+async function isHere(host: string): Promise<boolean> {
+  const address = await lookup(host).then(
+    (found) => found.address,
+    () => undefined,
+  );
+  if (address === undefined) return false;
+  const own = Object.values(networkInterfaces()).flatMap((all) => all ?? []);
+  return isLoopback(address) || own.some((one) => one.address === address);
+}
+
+/** Without the brackets that an IPv6 address has in a URL. */
+function bare(hostname: string): string {
+  return hostname.replace(/^\[|\]$/g, '');
 }
 
 /** Which gateway process said this; `undefined` when none did. */

@@ -3,7 +3,7 @@ import { totalmem } from 'node:os';
 import { about, count, type Finding } from './finding.ts';
 import type { Config } from '../types.ts';
 
-/** Another machine's time, as it was told: milliseconds ahead of ours. */
+/** Another machine's time, as it was told: milliseconds ahead of ours, or behind (negative). */
 export interface Clock {
   readonly of: string;
   readonly ahead_ms: number;
@@ -32,18 +32,12 @@ function filesNeeded({ connections_max }: Config['limits']): number {
 export function clock(clocks: readonly Clock[]): Finding[] {
   const said = about('host.clock', '');
   if (clocks.length === 0) return [said.skipped('no server was there to compare with')];
-  const sorted = clocks.toSorted((a, b) => Math.abs(a.ahead_ms) - Math.abs(b.ahead_ms));
-  const least = Math.abs(sorted[0]?.ahead_ms ?? 0);
-  const worst = sorted.at(-1) as Clock;
-  const apart = Math.abs(worst.ahead_ms);
-  // When several others are all as far away, it is ours that is wrong.
-  const ours =
-    clocks.length > 1 && least > apart / 2 && clocks.every(({ ahead_ms }) => ahead_ms > 0 === worst.ahead_ms > 0);
-  const behind = ours ? worst.ahead_ms > 0 : worst.ahead_ms < 0;
-  const found = `${ours ? "this machine's clock" : `the clock of ${worst.of}`} is ${Math.round(apart / 1000)} s ${behind ? 'behind' : 'ahead'}`;
+  const worst = clocks.reduce((a, b) => (Math.abs(b.ahead_ms) > Math.abs(a.ahead_ms) ? b : a));
+  const apart_ms = Math.abs(worst.ahead_ms);
+  const found = `the clocks of this machine and of ${worst.of} are ${Math.round(apart_ms / 1000)} s apart`;
   const remedy = 'Let both keep time by NTP (`timedatectl set-ntp true`): certificates and log lines go by it.';
-  if (apart >= AHEAD_WARN_MS) return [said.warn(found, remedy)];
-  if (apart >= AHEAD_NOTE_MS) return [said.note(found, remedy)];
+  if (apart_ms >= AHEAD_WARN_MS) return [said.warn(found, remedy)];
+  if (apart_ms >= AHEAD_NOTE_MS) return [said.note(found, remedy)];
   return [said.ok(`within ${AHEAD_NOTE_MS / 1000} s of ${count(clocks.length, 'server')}`)];
 }
 

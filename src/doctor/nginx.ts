@@ -17,8 +17,11 @@ const RUN_MS = 4_000;
 const OUTPUT_BYTES_MAX = 16 << 20;
 const PLACES = ['/usr/sbin/nginx', '/usr/local/sbin/nginx', '/usr/bin/nginx', '/opt/homebrew/bin/nginx'];
 
-/** `file`: what `nginx -T` printed, or an nginx.conf; `-` is standard input. Without, `nginx -T` is run where there is one. */
-export async function nginx(config: Config, file: string | undefined): Promise<NginxNews> {
+/** What the nginx of this machine has read; `undefined` where there is none. Rejects when it may not be known, or has a fault. */
+export type Dump = () => Promise<string | undefined>;
+
+/** `file`: what `nginx -T` printed, or an nginx.conf; `-` is standard input. Without, this machine's nginx is asked. */
+export async function nginx(config: Config, file: string | undefined, dump: Dump): Promise<NginxNews> {
   const said = about('nginx.configuration', file ?? 'nginx -T');
   const elsewhere =
     'Where nginx runs, as root: `nginx -T > FILE`, then here `--nginx FILE` (or `| lanyard doctor --nginx -`).';
@@ -114,15 +117,6 @@ const RULES: readonly Rule[] = [
         : { level: 'note', what: "is on; streams pass all the same, by the gateway's X-Accel-Buffering" };
     },
     remedy: () => '`proxy_buffering off;`, and no X-Accel-Buffering in proxy_ignore_headers.',
-  },
-  {
-    setting: 'gzip',
-    wrong: (chain) => {
-      const streams = value(chain, 'gzip_types', /^(?:text\/event-stream|\*)$/) !== undefined;
-      if (!on(chain, 'gzip', false) || !streams) return undefined;
-      return { level: 'warn', what: 'compresses streams: tokens wait for each other' };
-    },
-    remedy: () => '`gzip off;` there, or take text/event-stream out of gzip_types.',
   },
   {
     setting: 'X-Forwarded-For',
@@ -260,14 +254,14 @@ export function largerBody(body_bytes_max: number): string {
   return `${Math.ceil(body_bytes_max / 2 ** 20) * 2}m`;
 }
 
-/** What `nginx -T` prints; `undefined` where there is no nginx. Rejects when it may not be read, or has a fault. */
-async function dump(): Promise<string | undefined> {
+/** Runs `nginx -T`, where there is one. */
+export const dumpHere: Dump = async () => {
   const folders = (process.env['PATH'] ?? '').split(':').filter((folder) => folder.startsWith('/'));
   const program = [...folders.map((folder) => `${folder}/nginx`), ...PLACES].find((file) => existsSync(file));
   if (program === undefined) return undefined;
   const { stdout } = await promisify(execFile)(program, ['-T', '-q'], { timeout: RUN_MS, maxBuffer: OUTPUT_BYTES_MAX });
   return stdout;
-}
+};
 
 function only(finding: Finding): NginxNews {
   return { findings: [finding], certificates: [] };

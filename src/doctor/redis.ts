@@ -1,5 +1,4 @@
-// Redis, over the very connection a gateway would open: what it is, how fast it answers, whether it keeps what it is told,
-// and who else is there.
+// Redis, over the very connection a gateway would open: what it is, how fast it answers, whether it keeps what it is told.
 import { setTimeout as pause } from 'node:timers/promises';
 import { about, count, type Finding } from './finding.ts';
 import type { Clock } from './host.ts';
@@ -14,7 +13,7 @@ export interface RedisNews {
 
 /** Connecting, the server's greeting and the first script: beyond it the gateway itself would have given up. */
 const OPEN_MS = 4_000;
-/** INFO and CLIENT LIST of a busy server may be large. */
+/** INFO of a busy server may be large. */
 const COMMAND_MS = 1_000;
 const PINGS = 20;
 /** The scripts need effects replication (Redis 5). */
@@ -50,7 +49,7 @@ export async function redis(config: Redis): Promise<RedisNews> {
     const speed = await latency(connection, subject);
     const info = await tell(connection.redis.info());
     if (info !== undefined) findings.push(...whatItIs(info, subject));
-    findings.push(speed, ...(await others(connection, config, subject)));
+    findings.push(speed);
     return { findings, clock: await clockOf(connection, subject) };
   } finally {
     connection.close();
@@ -111,7 +110,8 @@ function whatItIs(info: string, subject: string): Finding[] {
   const policy = field('maxmemory_policy');
   const max = Number(field('maxmemory') || '0');
   if (max > 0 && policy !== 'noeviction') {
-    // All our keys expire by themselves, so volatile-* takes them as well as allkeys-* does.
+    // All our keys expire by themselves, so volatile-* takes them as well as allkeys-* does. One that refuses writes is better:
+    // it is told as `oom`, and each gateway goes by its share until there is room.
     found.push(
       kept.warn(
         `when its ${field('maxmemory_human') || max} are full it drops keys (${policy}): limits would be forgotten without a word`,
@@ -124,39 +124,6 @@ function whatItIs(info: string, subject: string): Finding[] {
     );
   }
   return found;
-}
-
-/** How many gateways are connected now, against what the file says: each one's share follows from that. */
-async function others(connection: Connection, { gateways }: Redis, subject: string): Promise<Finding[]> {
-  const said = about('redis.gateways', subject);
-  const [list, id] = await Promise.all([
-    tell(connection.redis.call('CLIENT', 'LIST')),
-    tell(connection.redis.call('CLIENT', 'ID')),
-  ]);
-  if (typeof list !== 'string') return [said.skipped('this user may not see who is connected')];
-  const mine = list.split('\n').find((line) => line.startsWith(`id=${String(id)} `)) ?? '';
-  const database = / db=\d+ /.exec(mine)?.[0] ?? ' db=0 ';
-  const connected = list.split('\n').filter((line) => {
-    return line !== mine && line.includes(' name=lanyard ') && line.includes(database);
-  }).length;
-  const found = `${count(connected, 'gateway')} connected, \`gateways: ${gateways}\` in the file`;
-  if (connected > gateways) {
-    return [
-      said.warn(
-        `${found}: without Redis they would admit more than the limit`,
-        `Set redis.gateways: ${connected} in each gateway's file.`,
-      ),
-    ];
-  }
-  if (connected > 0 && connected < gateways) {
-    return [
-      said.note(
-        found,
-        'Right if the others are stopped just now; else lower it, so that each share is as large as it can be.',
-      ),
-    ];
-  }
-  return [said.ok(connected === 0 ? `${found} (none is running)` : found)];
 }
 
 async function clockOf(connection: Connection, subject: string): Promise<Clock | undefined> {

@@ -1,9 +1,13 @@
 // `lanyard doctor` as a command: what it prints, how it ends, what it never prints; and its parts that need no server.
+import { chmodSync, mkdirSync, writeFileSync } from 'node:fs';
+import { createServer as createHttpServer } from 'node:http';
 import { createServer } from 'node:net';
 import type { AddressInfo } from 'node:net';
-import { writeFileSync } from 'node:fs';
+import { networkInterfaces } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, onTestFinished, test } from 'vitest';
+import { parseConfig } from '../../src/config/load.ts';
+import { secretsOf } from '../../src/doctor/configuration.ts';
 import type { Finding, Status } from '../../src/doctor/finding.ts';
 import { about, within } from '../../src/doctor/finding.ts';
 import { clock, host } from '../../src/doctor/host.ts';
@@ -172,6 +176,16 @@ describe('the configuration', () => {
   });
 });
 
+describe('a password of Redis', () => {
+  test('that is written in escapes is hidden and found in the file in either form', async () => {
+    const written = 'of%40redis%2Fwith-escapes';
+    const yaml = await closed(`redis: "redis://:${written}@127.0.0.1:${await freePort()}"\n`);
+    expect(secretsOf(parseConfig(yaml, 'lanyard.yaml', {}), {})).toEqual([written, 'of@redis/with-escapes']);
+    const { of } = await examined(yaml, { mode: 0o644 });
+    expect(of('configuration.file')).toContainEqual(expect.stringContaining('holds 1 secret and others'));
+  });
+});
+
 describe('the gateway', () => {
   test('that runs is asked for its files and its own view', async () => {
     const gateway = await openGateway('backends: { rack: { engine: vllm, url: "http://127.0.0.1:9" } }\n');
@@ -184,6 +198,43 @@ describe('the gateway', () => {
     ]);
     if (process.platform === 'linux')
       expect(of('host.files')).toEqual([expect.stringContaining('the running gateway may open')]);
+  });
+
+  test.each([200, 401, 403])('is not given the key on this machine, where none is needed (%i)', async (status) => {
+    const keys: (string | undefined)[] = [];
+    const other = createHttpServer(({ url, headers }, response) => {
+      keys.push(headers.authorization);
+      response.writeHead(url === '/metrics' ? status : 200, { 'x-lanyard-instance': 'abc' }).end('{"version":"1"}');
+    });
+    await new Promise<void>((resolve) => void other.listen(0, '127.0.0.1', resolve));
+    onTestFinished(() => void other.close());
+    const { of } = await examined(`listen: [{ port: ${(other.address() as AddressInfo).port} }]\n`);
+    expect(of('gateway.running')).toEqual([expect.stringContaining('note version 1 runs')]);
+    expect(keys.length).toBeGreaterThan(1);
+    expect(new Set(keys)).toEqual(new Set([undefined]));
+  });
+
+  const lan = Object.values(networkInterfaces())
+    .flat()
+    .find((one) => one?.internal === false && one.family === 'IPv4')?.address;
+  test.skipIf(lan === undefined)('on an address of the network tells its figures to the master key alone', async () => {
+    const listen = `[{ host: "${lan}", port: 0 }]`;
+    const gateway = await openGateway('backends: { rack: { engine: vllm, url: "http://127.0.0.1:9" } }\n', { listen });
+    const yaml = `
+listen: [{ host: "${lan}", port: ${gateway.port} }]
+backends: { rack: { engine: vllm, url: "http://127.0.0.1:9" } }
+`;
+    const known = (await examined(yaml)).of('gateway.backend');
+    expect(known).toEqual([expect.stringContaining('rack: warn the running gateway sends it nothing now')]);
+    const unknown = await examined(yaml, { env: {} });
+    expect(unknown.of('gateway.running')).toEqual([expect.stringContaining('note version test runs')]);
+    expect(unknown.of('gateway.backend')).toEqual([]);
+  });
+
+  test.each(['198.51.100.7', '"2001:db8::7"'])('is not looked for on another machine (%s)', async (host) => {
+    const { code, of } = await examined(`listen: [{ host: ${host}, port: ${await freePort()} }]\n`);
+    expect(of('gateway.running')).toEqual([expect.stringContaining('note it listens on an address that is not here')]);
+    expect(code).toBe(0);
   });
 
   test('whose port another server has', async () => {
@@ -211,11 +262,9 @@ describe('this machine', () => {
   const CLOCKS: readonly [name: string, ahead_s: readonly number[], status: Status, found: RegExp][] = [
     ['none to compare with', [], 'skipped', /no server/],
     ['all together', [0.4, -1.2], 'ok', /within 5 s of 2 servers/],
-    ['one a little ahead', [0, 7], 'note', /the clock of b1 is 7 s ahead/],
-    ['one far behind', [0, -3600], 'warn', /the clock of b1 is 3600 s behind/],
-    ['ours behind', [100, 101, 99], 'warn', /this machine's clock is 101 s behind/],
-    ['ours ahead', [-100, -101], 'warn', /this machine's clock is 101 s ahead/],
-    ['two that contradict each other', [100, -100], 'warn', /the clock of b1 is 100 s behind/],
+    ['one a little ahead', [0, 7], 'note', /the clocks of this machine and of b1 are 7 s apart/],
+    ['one far behind', [-3600, 0], 'warn', /the clocks of this machine and of b0 are 3600 s apart/],
+    ['both, or ours', [100, 101], 'warn', /the clocks of this machine and of b1 are 101 s apart/],
   ];
   test.each(CLOCKS)('clocks: %s', (_, ahead_s, status, found) => {
     const [finding] = clock(ahead_s.map((one, at) => ({ of: `b${at}`, ahead_ms: one * 1000 })));
@@ -294,6 +343,24 @@ describe('nginx’ language', () => {
 
   test.each(['a', 'a {', 'a }', 'a "b;', '}', 'x { a }'])('%j is a fault', (text) => {
     expect(() => parseNginx(text)).toThrow(SyntaxError);
+  });
+
+  test('the nginx of this machine is asked for its configuration', async () => {
+    const dir = newDir();
+    const port = await freePort();
+    mkdirSync(join(dir, 'bin'));
+    const dump = `http { server { location / { proxy_pass http://127.0.0.1:${port}; } } }`;
+    writeFileSync(join(dir, 'bin/nginx'), `#!/bin/sh\n[ "$*" = "-T -q" ] && echo '${dump}'\n`);
+    chmodSync(join(dir, 'bin/nginx'), 0o755);
+    const env = { PATH: `${join(dir, 'bin')}:${process.env['PATH']}` };
+    const program = runLanyard({ yaml: `listen: [{ port: ${port} }]\n`, dir, env, args: ['doctor'] });
+    await program.exit;
+    expect(program.stdout()).toMatch(/^ {2}warn {2}proxy_read_timeout +ends unstreamed answers after 60 s/m);
+  });
+
+  test('in all other tests it is out of the way', async () => {
+    const { of } = await examined(await closed());
+    expect(of('nginx.configuration')).toEqual([expect.stringContaining('skipped no nginx on this machine')]);
   });
 
   test('a file that is no configuration, or of another nginx, is told', async () => {

@@ -12,6 +12,8 @@ export interface Examined {
   readonly findings: readonly Finding[];
   /** All findings of a check, as `subject: status found → do`. */
   readonly of: (check: string, subject?: string) => string[];
+  /** The checks that found something wrong. */
+  readonly wrong: readonly string[];
 }
 
 interface Options {
@@ -24,7 +26,7 @@ interface Options {
   readonly mode?: number;
 }
 
-/** With an nginx of the machine's own out of the way, unless the arguments name a file. */
+/** An nginx of this machine's own is out of the way: it is not asked. */
 export async function examined(yaml: string, options: Options = {}): Promise<Examined> {
   const { args = [], env = { LITELLM_MASTER_KEY: KEY } } = options;
   const { code, lines, failed } = await ran(yaml, { ...options, args: ['--json', ...args], env });
@@ -35,6 +37,7 @@ export async function examined(yaml: string, options: Options = {}): Promise<Exa
   return {
     code,
     findings,
+    wrong: findings.filter(({ status }) => status === 'warn' || status === 'fail').map(({ check }) => check),
     of: (check, subject) =>
       findings.filter((one) => one.check === check && (subject === undefined || one.subject === subject)).map(told),
   };
@@ -52,7 +55,8 @@ export async function ran(
   const [lines, failed]: [string[], string[]] = [[], []];
   const out = (line: string): void => void lines.push(line);
   const fail = (line: string): void => void failed.push(line);
-  const around = { dir, colour: false, usual: [], ports, fail };
+  const nginx = (): Promise<undefined> => Promise.resolve(undefined);
+  const around = { dir, colour: false, usual: [], ports, nginx, fail };
   const code = await doctor(['--config', path, ...args], out, env, around);
   return { code, lines, failed };
 }

@@ -151,6 +151,11 @@ describe('one option at fault', () => {
       '4:123 auth.keys[0].default_model is not one of the models of this file; did you mean "coder"?',
     ],
     ['a Redis that is none', 'redis: http://127.0.0.1', `1:8 redis ${REDIS}`],
+    [
+      'a password of Redis’ with a bare %',
+      'redis: "redis://:p%ssword@127.0.0.1/0"',
+      '1:8 redis has a % that begins no escape: write each % of the password as %25',
+    ],
     ['a Redis that is none, in a map', 'redis: { url: 127.0.0.1 }', `1:15 redis.url ${REDIS}`],
     [
       'a number for Redis',
