@@ -9,13 +9,15 @@
 #
 #   ca.pem         the authority's certificate (10 years): what clients are told to trust
 #   ca-key.pem     its key. Whoever has it can pretend to be any site to those clients: keep it elsewhere, it is only
-#                  wanted here for the next certificate
+#                  wanted here for the next certificate. (ca.pem is in it too: one file, so that none is ever half made.)
 #   fullchain.pem  the certificate nginx shows (397 days)
-#   privkey.pem    its key
+#   privkey.pem    its key: a new certificate is for the same key, so that only one file changes, in one step. For a new
+#                  key move this one away.
 #
 # Run it again whenever you like (each week by cron, say): a certificate that is good for 30 more days and has all the names
-# stays as it is; else it is made anew by the same authority, and clients notice nothing. Then nginx must reload. What it did
-# not make, it does not touch. Exit status: 0 all is well, 1 not, 2 wrong use.
+# stays as it is; else it is made anew by the same authority, and clients notice nothing. Then nginx must reload. Wherever it is
+# cut off, the next run goes on. What it did not make, it does not touch. The names a certificate had it keeps: to be rid of
+# one, move fullchain.pem and privkey.pem away first. Exit status: 0 all is well, 1 not, 2 wrong use.
 #
 # It needs openssl: run in the tests with 3.0, by sh, dash and bash, and kept to what 1.1.1 and macOS's LibreSSL have too, which
 # were not at hand.
@@ -23,18 +25,20 @@
 # No name constraints in the authority: a name added later would want another one, and every client told again.
 set -efu
 umask 077
+export LC_ALL=C # where a-z is these letters and no others
 
 CA_DAYS=3650
 LEAF_DAYS=397 # browsers take none that lasts longer
 RENEW_DAYS=30
 
-say() { echo "certs: $*"; }
+# Not by echo: dash's makes a new line of a \n in what it was given.
+say() { printf 'certs: %s\n' "$*"; }
 fail() {
-  echo "certs: $*" >&2
+  say "$*" >&2
   exit 1
 }
 wrong() {
-  echo "certs: $*" >&2
+  say "$*" >&2
   exit 2
 }
 # A dangling link is somebody's too.
@@ -55,7 +59,8 @@ command -v openssl >/dev/null 2>&1 || fail "openssl is not installed (apt instal
 
 ca=$folder/ca.pem ca_key=$folder/ca-key.pem chain=$folder/fullchain.pem key=$folder/privkey.pem
 work=$(mktemp -d) || fail "no temporary folder can be made in ${TMPDIR:-/tmp}"
-trap 'rm -rf "$work"' EXIT
+new=
+trap 'rm -rf "$work" ${new:+"$new"}' EXIT
 trap 'exit 1' HUP INT TERM
 
 # ---- what is there already ------------------------------------------------------------------------------------------
@@ -72,7 +77,7 @@ if there "$chain"; then
   # Our authorities have a random part in their names, so that the name tells them apart.
   if ! there "$ca" || [ -z "$(issuer_of "$chain")" ] || [ "$(issuer_of "$chain")" != "$(subject_of "$ca")" ]; then
     say "$chain was not made here; left as it is"
-    lasts "$chain" 0 || echo "certs: but it is over, or cannot be read" >&2
+    lasts "$chain" 0 || say "but it is over, or cannot be read" >&2
     exit 0
   fi
   if there "$key" && ! belongs "$chain" "$key"; then
@@ -96,9 +101,11 @@ addresses() {
   fi
 }
 
-# What has a colon, or ends in a number, can only be an address; whether it is a good one openssl judges.
+# What has a colon, or ends in a number, can only be an address; whether it is a good one openssl judges. It is never shown
+# what its configuration would read as more than a value: \ # $ and the like.
 is_address() {
   case $1 in
+    *[!0-9a-z:.*-]*) return 1 ;;
     *[!0-9a-f:.]*) ;;
     *:*) return 0 ;;
   esac
@@ -106,7 +113,7 @@ is_address() {
 }
 is_name() {
   [ ${#1} -le 253 ] &&
-    echo "$1" | grep -Eq '^(\*\.)?([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$'
+    printf '%s\n' "$1" | grep -Eq '^(\*\.)?([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$'
 }
 
 if [ $# -eq 0 ]; then
@@ -128,10 +135,10 @@ names() {
     seen="$seen$name "
     if is_address "$name"; then
       ip=$((ip + 1))
-      echo "IP.$ip = $name"
+      printf '%s\n' "IP.$ip = $name"
     elif is_name "$name"; then
       dns=$((dns + 1))
-      echo "DNS.$dns = $name"
+      printf '%s\n' "DNS.$dns = $name"
     else
       wrong "\"$given\" is neither a name nor an address (no https://, no port; ü is written xn--…)"
     fi
@@ -170,40 +177,55 @@ new_key() {
 # Both of the certificate and of the request, one a line, as this openssl writes them: `::1` has many spellings.
 names_in() { sed -n '/Subject Alternative Name/{n;p;}' | tr ',' '\n' | sed 's/^ *//;s/ *$//' | sort -u; }
 
-new_key "$work/key" || fail "openssl could not make a key: $(openssl version)"
-openssl req -new -sha256 -key "$work/key" -config "$work/config" -reqexts leaf_request \
+renewal=no leaf_key=$work/key
+if there "$chain" && there "$key"; then
+  renewal=yes leaf_key=$key
+else
+  new_key "$leaf_key" || fail "openssl could not make a key: $(openssl version)"
+fi
+openssl req -new -sha256 -key "$leaf_key" -config "$work/config" -reqexts leaf_request \
   -subj "/CN=$(printf %.64s "$first")" -out "$work/request" 2>"$work/error" ||
   wrong "openssl takes one of these for no address: $(sed -n 's/^IP.* = //p' "$work/names" | tr '\n' ' ')"
 
 openssl req -noout -text -in "$work/request" | names_in >"$work/wanted"
-if there "$chain" && there "$key"; then
+if [ $renewal = yes ]; then
   openssl x509 -noout -text -in "$chain" | names_in >"$work/had"
   if lasts "$chain" $RENEW_DAYS && lasts "$ca" 0 && [ -z "$(grep -vxFf "$work/had" "$work/wanted" || :)" ]; then
     say "$chain has all the names and lasts until $(ends "$chain"); left as it is"
     exit 0
   fi
+  # The names it had stay: who asks for one more may not know of them, and their clients would be refused.
+  grep -vxFf "$work/wanted" "$work/had" |
+    sed -n 's/^DNS:\([a-z0-9.*-]*\)$/DNS.had = \1/p;s/^IP Address:\([0-9A-Fa-f.:]*\)$/IP.had = \1/p' |
+    awk '{ sub(/\.had/, ".had" NR); print }' >"$work/kept"
+  cat "$work/kept" >>"$work/config"
+  cat "$work/kept" >>"$work/names"
 fi
 
 # ---- the authority --------------------------------------------------------------------------------------------------
 
-# In one step, so that nobody ever sees half a file, and keys are never open to others.
+# The file $1 as $2, under the umask $3. In one step, so that nobody ever sees half a file, and on the disk before, so that no
+# power cut shows one. The folder may be a user's and this run by root: `set -C` opens only what is not there, so that no link
+# is followed, not even one that is put there at the last moment; nor does mv follow one, but to a folder.
 put() {
-  cp "$1" "$folder/.new.$$" && chmod "$3" "$folder/.new.$$" && mv -f "$folder/.new.$$" "$2" || {
-    rm -f "$folder/.new.$$"
-    fail "$2 cannot be written"
-  }
+  new=$folder/.new.$(openssl rand -hex 8)
+  (umask "$3" && set -C && cat "$1" >"$new") && { sync "$new" 2>/dev/null || sync; } &&
+    [ ! -d "$2" ] && mv -f "$new" "$2" || fail "$2 cannot be written"
 }
 serial() { echo "0x$(openssl rand -hex 16)"; }
 
 (umask 022 && mkdir -p "$folder") 2>/dev/null || fail "$folder cannot be made; run this with sudo, or name a folder of yours"
 [ -w "$folder" ] || fail "$folder cannot be written to; run this with sudo, or name a folder of yours"
 
-made_ca=no
+# A first run that was cut off here, or ca.pem was lost.
+if ! there "$ca" && openssl x509 -in "$ca_key" -out "$work/ca" 2>/dev/null && belongs "$work/ca" "$ca_key"; then
+  put "$work/ca" "$ca" 022
+fi
 if there "$ca" && there "$ca_key"; then
   belongs "$ca" "$ca_key" || fail "$ca_key does not belong to $ca; put the right one in its place"
   lasts "$ca" 0 ||
     fail "$ca is over; move the four files away and run this again, then tell the clients of the new one"
-  lasts "$ca" $LEAF_DAYS || echo "certs: the authority itself ends on $(ends "$ca"): plan a new one" >&2
+  lasts "$ca" $LEAF_DAYS || say "the authority itself ends on $(ends "$ca"): plan a new one" >&2
 elif there "$ca"; then
   fail "a new certificate is wanted, and $ca_key is not there to sign it: put it back for the moment"
 elif there "$ca_key"; then
@@ -213,9 +235,9 @@ else
   openssl req -x509 -new -sha256 -days $CA_DAYS -set_serial "$(serial)" -key "$work/ca-key" \
     -config "$work/config" -extensions ca -subj "/CN=Lanyard private CA $suffix" -out "$work/ca" 2>"$work/error" ||
     fail "openssl could not make the authority: $(cat "$work/error")"
-  put "$work/ca-key" "$ca_key" 600
-  put "$work/ca" "$ca" 644
-  made_ca=yes
+  cat "$work/ca-key" "$work/ca" >"$work/ca-both"
+  put "$work/ca-both" "$ca_key" 077
+  put "$work/ca" "$ca" 022
 fi
 
 # ---- the certificate ------------------------------------------------------------------------------------------------
@@ -224,19 +246,21 @@ openssl x509 -req -sha256 -days $LEAF_DAYS -set_serial "$(serial)" -in "$work/re
   -extfile "$work/config" -extensions leaf -out "$work/leaf" 2>"$work/error" ||
   fail "openssl could not sign: $(cat "$work/error")"
 # The certificate first: without its key, it is known as ours by its issuer and made again.
-put "$work/leaf" "$chain" 644
-put "$work/key" "$key" 600
+put "$work/leaf" "$chain" 022
+[ $renewal = yes ] || put "$work/key" "$key" 077
 
 # As nginx and URLs write them: IPv6 in brackets.
 hosts=$(sed 's/.* = //;s/.*:.*/[&]/' "$work/names" | tr '\n' ' ' | sed 's/ $//')
-say "made $chain and privkey.pem, good until $(ends "$chain")"
+made=$chain
+[ $renewal = yes ] || made="$chain and privkey.pem"
+say "made $made, good until $(ends "$chain")"
 say "nginx.conf takes these names by: server_name $hosts;"
-if [ $made_ca = no ]; then
+if [ $renewal = yes ]; then
   say "by the same authority as before: clients notice nothing. Tell nginx: nginx -s reload"
   exit 0
 fi
 cat <<WORDS
-certs: made the private authority $ca, good until $(ends "$ca")
+certs: its private authority is $ca, good until $(ends "$ca")
 
 Copy ca.pem (nothing else) to each client, and tell it to trust it:
   curl      curl --cacert ca.pem https://${hosts%% *}/health

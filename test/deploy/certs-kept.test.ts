@@ -22,17 +22,32 @@ describe('run again', () => {
     }
   });
 
-  test('it makes one with a new name, by the same authority', () => {
+  test('it makes one with a new name, by the same authority and for the same key', () => {
     const folder = madeFolder();
     const before = everything(folder);
     const { status, words } = certs(folder, ['a.lan', 'b.lan']);
     expect([status, words]).toEqual([0, expect.stringContaining('nginx -s reload')]);
     expect(words).not.toContain('--cacert');
     const after = everything(folder);
-    expect([after['ca.pem'], after['ca-key.pem']]).toEqual([before['ca.pem'], before['ca-key.pem']]);
-    expect(after['privkey.pem']).not.toBe(before['privkey.pem']);
+    expect(after).toEqual({ ...before, 'fullchain.pem': expect.not.stringMatching(before['fullchain.pem']!) });
+    expect(leafOf(folder).checkPrivateKey(createPrivateKey(after['privkey.pem']!))).toBe(true);
     expect(leafOf(folder).checkHost('b.lan')).toBe('b.lan');
     expect(leafOf(folder).verify(caOf(folder).publicKey)).toBe(true);
+  });
+
+  test('the names it had stay, each once, until it is moved away', () => {
+    const folder = newFolder();
+    const had = ['a.lan', '*.b.lan', '10.0.0.5', 'fd00::20'];
+    for (const names of [had, ['c.lan'], ['d.lan', 'fd00::20']]) expect(certs(folder, names).status).toBe(0);
+    const leaf = leafOf(folder);
+    const names = leaf.subjectAltName?.split(', ') ?? [];
+    expect(new Set(names).size).toBe(names.length);
+    for (const name of ['a.lan', 'x.b.lan', 'c.lan', 'd.lan', 'localhost'])
+      expect(leaf.checkHost(name), name).toBeTruthy();
+    for (const address of ['10.0.0.5', 'fd00::20', '127.0.0.1', '::1']) expect(leaf.checkIP(address)).toBe(address);
+    for (const name of ['fullchain.pem', 'privkey.pem']) rmSync(join(folder, name));
+    certs(folder, ['c.lan']);
+    expect(leafOf(folder).checkHost('a.lan')).toBeUndefined();
   });
 
   test.for([
@@ -47,10 +62,12 @@ describe('run again', () => {
     expect(openssl('verify', '-CAfile', `${folder}/ca.pem`, `${folder}/fullchain.pem`)).toMatch(/: OK\n$/);
   });
 
-  test('it goes on where it was interrupted', () => {
+  test('without privkey.pem it makes a new key, and a certificate for it', () => {
     const folder = madeFolder();
+    const before = everything(folder);
     rmSync(join(folder, 'privkey.pem'));
     expect(certs(folder, ['a.lan']).status).toBe(0);
+    expect(read(folder, 'privkey.pem')).not.toBe(before['privkey.pem']);
     expect(leafOf(folder).checkPrivateKey(createPrivateKey(read(folder, 'privkey.pem')))).toBe(true);
   });
 

@@ -1,15 +1,10 @@
 // deploy/certs.sh, run by every shell at hand: what it makes, and what it says of what it cannot do. What it keeps and what
-// it will not touch is in certs-kept.test.ts.
+// it will not touch is in certs-kept.test.ts, how it writes in certs-written.test.ts.
 import { existsSync, mkdirSync, readdirSync, statSync, writeFileSync } from 'node:fs';
 import { hostname, networkInterfaces } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { caOf, certs, days, leafOf, madeFolder, newFolder, openssl } from './run-certs.ts';
-
-const SHELLS = [
-  'sh',
-  ...['dash', 'bash'].filter((name) => existsSync(`/bin/${name}`) || existsSync(`/usr/bin/${name}`)),
-];
+import { caOf, certs, days, leafOf, madeFolder, newFolder, openssl, SHELLS } from './run-certs.ts';
 
 describe.for(SHELLS)('run by %s', (shell) => {
   test('it makes an authority and a certificate that the authority vouches for', () => {
@@ -29,6 +24,32 @@ describe.for(SHELLS)('run by %s', (shell) => {
     expect(words).toContain(
       'server_name gpu.lan 192.168.1.20 [fd00::20] [fd00::21] *.team.lan localhost 127.0.0.1 [::1];',
     );
+  });
+
+  // Of a name nothing may be read as a line, a comment or a variable: by `echo` (dash knows \n), or by openssl's configuration.
+  test.for([
+    String.raw`x\nIP.77=9.9.9.9`,
+    String.raw`x\nIP.77=9.9.9.lan`,
+    String.raw`x\nDNS.77`,
+    String.raw`a.lan\c`,
+    '9.9.9.9#.5',
+    '$ENV::HOME.5',
+    '-n',
+  ])('it refuses the name %s, as it was given', (name) => {
+    const folder = join(newFolder(), 'certs');
+    expect(certs(folder, ['good.lan', name], shell)).toEqual({
+      status: 2,
+      words: `certs: "${name}" is neither a name nor an address (no https://, no port; ü is written xn--…)\n`,
+    });
+    expect(existsSync(folder)).toBe(false);
+  });
+
+  test('it writes to a folder whose name has a backslash, and says so', () => {
+    const folder = join(newFolder(), String.raw`a\nb`);
+    expect(certs(folder, ['a.lan'], shell)).toEqual({
+      status: 0,
+      words: expect.stringContaining(`certs: made ${folder}/fullchain.pem`),
+    });
   });
 });
 

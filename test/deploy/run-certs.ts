@@ -1,7 +1,7 @@
 // deploy/certs.sh run on folders of a test's own, and what it made there.
 import { execFileSync, spawnSync } from 'node:child_process';
 import { X509Certificate } from 'node:crypto';
-import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { cpSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -9,6 +9,12 @@ import { onTestFinished } from 'vitest';
 import { findProgram } from '../stage/program.ts';
 
 const SCRIPT = fileURLToPath(new URL('../../deploy/certs.sh', import.meta.url));
+
+/** Every shell at hand: `echo` and `set -C` are not the same in all. */
+export const SHELLS = [
+  'sh',
+  ...['dash', 'bash'].filter((name) => existsSync(`/bin/${name}`) || existsSync(`/usr/bin/${name}`)),
+];
 
 export function certs(
   folder: string,
@@ -18,6 +24,20 @@ export function certs(
 ): { readonly status: number | null; readonly words: string } {
   const { status, stdout, stderr } = spawnSync(shell, [SCRIPT, folder, ...names], { encoding: 'utf8', env });
   return { status, words: stdout + stderr };
+}
+
+/** The same after `before`, a line of shell: it and what it starts know the script's process id as $SCRIPT, the folder as $FOLDER. */
+export function certsAfter(
+  before: string,
+  folder: string,
+  names: readonly string[],
+  shell = 'sh',
+  env: NodeJS.ProcessEnv = process.env,
+): { readonly signal: NodeJS.Signals | null; readonly status: number | null; readonly words: string } {
+  const line = `export SCRIPT=$$ FOLDER="$2"; ${before}; exec "$0" "$@"`;
+  const args = ['-c', line, shell, SCRIPT, folder, ...names];
+  const { signal, status, stdout, stderr } = spawnSync('sh', args, { encoding: 'utf8', env });
+  return { signal, status, words: stdout + stderr };
 }
 
 export function newFolder(): string {
