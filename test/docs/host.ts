@@ -20,29 +20,37 @@ const compose = parse(readFileSync(join(ROOT, 'docker-compose.yml'), 'utf8'), { 
   services: Record<string, { profiles?: string[] }>;
 };
 const isFile = (name: string): boolean => existsSync(join(ROOT, name));
-const isService = (name: string): boolean => name in compose.services;
+const areServices = (names: string): boolean => names.split(' ').every((name) => name in compose.services);
 const isProfile = (name: string): boolean =>
   Object.values(compose.services).some(({ profiles = [] }) => profiles.includes(name));
 const isUnit = (name: string): boolean =>
   ['nginx', 'redis-server'].includes(name) || isFile(`deploy/${name.includes('.') ? name : `${name}.service`}`);
 const areUnits = (names: string): boolean => names.split(' ').every(isUnit);
 /** `lanyard init` makes these. */
-const MADE = new Set(['.env', 'certs/ca.pem', 'certs/fullchain.pem', 'certs/privkey.pem']);
+const MADE = new Set(['.env', 'certs/ca.pem']);
 const areFiles = (names: string): boolean => names.split(' ').every((name) => MADE.has(name) || isFile(name));
 
+/** Where the pages have the clone. */
+const CLONE = '/opt/lanyard';
+const USAGE = execFileSync(process.execPath, [join(ROOT, 'src/main.ts'), 'help'], { encoding: 'utf8' });
+
 const COMPOSE = String.raw`compose(?: --profile (?<profile>\w+))?`;
+const SERVICES = '(?<services>[a-z]+(?: [a-z]+)*)';
 
 const SHAPES: readonly Shape[] = [
-  { program: 'docker', args: new RegExp(`^${COMPOSE} up -d(?: --build)?(?: (?<service>[a-z]+))?$`) },
-  { program: 'docker', args: new RegExp(`^${COMPOSE} (?:down|ps|pull)$`) },
+  { program: 'docker', args: new RegExp(`^${COMPOSE} up -d(?: --build)?(?: ${SERVICES})?$`) },
+  { program: 'docker', args: new RegExp(`^${COMPOSE} (?:down|ps|pull|restart)$`) },
   {
     program: 'docker',
-    args: new RegExp(`^${COMPOSE} (?:logs(?: -f)?(?: --tail \\d+)?|restart|kill -s HUP) (?<service>[a-z]+)$`),
+    args: new RegExp(`^${COMPOSE} (?:logs(?: -f)?(?: --tail \\d+)?|restart|kill -s HUP) ${SERVICES}$`),
   },
+  // -T: cron has no terminal.
+  { program: 'docker', args: /^compose run --rm -T (?<services>certificates)$/ },
+  { program: 'docker', args: /^compose cp (?<services>nginx):\/etc\/lanyard\/certs\/ca\.pem \.$/ },
   {
     program: 'docker',
     args: new RegExp(
-      `^${COMPOSE} exec (?<service>[a-z]+) (?:nginx -s reload|node src/main.ts (?:check|doctor)|ollama pull \\S+)$`,
+      `^${COMPOSE} exec (?<services>[a-z]+) (?:nginx -s reload|node src/main.ts (?:check|doctor)|ollama pull \\S+)$`,
     ),
   },
   { program: 'systemctl', args: /^daemon-reload$/ },
@@ -51,14 +59,31 @@ const SHAPES: readonly Shape[] = [
   { program: 'nginx', args: /^(?:-t|-s reload)$/ },
   {
     program: 'certbot',
-    args: /^certonly --webroot --webroot-path \/var\/www\/acme -d lanyard\.example\.com --deploy-hook .+$/,
+    args: /^certonly --webroot --webroot-path (?:\/var\/www|\/opt\/lanyard)\/acme -d lanyard\.example\.com --deploy-hook (?<hook>.+)$/,
   },
-  { program: 'apt-get', args: /^(?:update|install -y (?:nginx|redis-server|git)(?: (?:nginx|redis-server|git))*)$/ },
-  { program: 'git', args: /^(?:fetch --tags|checkout v\d+\.\d+\.\d+|clone https:\/\/\S+ \/opt\/lanyard)$/ },
-  { program: 'npm', args: /^(?:ci(?: --omit=dev)?|start|run (?<script>[a-z:]+))$/ },
-  { program: 'npx', args: /^lanyard (?<command>[a-z]+)(?: .*)?$/ },
-  { program: 'install', args: /^-d -m 0755 \/etc\/\S+(?: \/etc\/\S+)*$/ },
+  { program: 'certbot', args: /^renew --dry-run$/ },
+  // What certbot's hook does, for nginx.conf's folder or the one Compose takes certificates from.
+  {
+    program: 'cp',
+    args: /^\/lineage\/fullchain\.pem \/lineage\/privkey\.pem (?:\/etc\/lanyard|\/opt\/lanyard)\/certs\/$/,
+  },
+  { program: 'apt-get', args: /^(?:update|install -y(?: (?:nginx|redis-server|git|openssl|curl))+)$/ },
+  {
+    program: 'git',
+    args: /^(?:fetch --tags|checkout v\d+\.\d+\.\d+|clone https:\/\/\S+ \/opt\/lanyard|stash(?: pop)?)$/,
+  },
+  { program: 'git', args: /^diff --stat HEAD v\d+\.\d+\.\d+ -- (?<files>[a-z][\w./-]*(?: [a-z][\w./-]*)*)$/ },
+  { program: 'npm', args: /^(?:--version|ci(?: --omit=dev)?|start|run (?<script>[a-z:]+))$/ },
+  { program: 'npx', args: /^lanyard(?: (?<command>[a-z]+)(?: .*)?)?$/ },
+  { program: 'install', args: /^-d -m 0755(?: \/(?:etc|var\/www)\/\S+)+$/ },
   { program: 'install', args: /^-m 0(?:644|600) (?<files>[^/ ]\S*(?: [^/ ]\S*)*) \/etc\/\S+$/ },
+  { program: 'mv', args: /^certs\/\*\.pem \/etc\/lanyard\/certs\/$/ },
+  { program: 'mkdir', args: /^-p acme$/ },
+  { program: 'touch', args: /^(?<files>config\/lanyard\.yaml)$/ },
+  {
+    program: 'sh',
+    args: /^(?:\/opt\/lanyard\/)?(?<files>deploy\/[\w-]+\.sh)(?: (?:\/etc\/lanyard\/)?certs(?: [a-z0-9.]+)*)?$/,
+  },
   { program: 'cp', args: /^(?<files>certs\/\S+) \/usr\/local\/share\/ca-certificates\/\S+\.crt$/ },
   { program: 'update-ca-certificates', args: /^$/ },
   { program: 'security', args: /^add-trusted-cert -d -r trustRoot -k \/Library\/Keychains\/System\.keychain ca\.pem$/ },
@@ -70,17 +95,33 @@ const SHAPES: readonly Shape[] = [
 ];
 
 const KNOWN: Readonly<Record<string, (name: string) => boolean>> = {
-  service: isService,
+  services: areServices,
   profile: isProfile,
   units: areUnits,
   files: areFiles,
   script: (name) =>
     name in (JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8')) as { scripts: object }).scripts,
-  command: (name) =>
-    execFileSync(process.execPath, [join(ROOT, 'src/main.ts'), 'help'], { encoding: 'utf8' }).includes(
-      `lanyard ${name}`,
-    ),
+  command: (name) => USAGE.includes(`lanyard ${name}`),
+  hook: (text) => checkHost(`RENEWED_LINEAGE=/lineage\n${text}`) === undefined,
 };
+
+/** Whether inline code is a command: a program of the table, or another that people are told to type, and an argument. */
+export function isCommand(words: string): boolean {
+  const [first = '', second] = words.replace(/^sudo /, '').split(' ');
+  return second !== undefined && (first === 'curl' || SHAPES.some(({ program }) => program === first));
+}
+
+/** The same for the lines of a crontab: minute, hour, day, month, weekday, and a command. */
+export function checkCron(text: string): string | undefined {
+  return text
+    .trimEnd()
+    .split('\n')
+    .map((line) => {
+      const command = /^(?:(?:\*|\d{1,2}) ){4}(?:\*|[0-7]) ([^%]+)$/.exec(line)?.[1]; // cron makes a line's end of %
+      return command === undefined ? `no line of a crontab: ${line}` : checkHost(command);
+    })
+    .find((fault) => fault !== undefined);
+}
 
 /** Why the block is not as it should be; `undefined` when it is. */
 export function checkHost(text: string): string | undefined {
@@ -89,6 +130,8 @@ export function checkHost(text: string): string | undefined {
   try {
     const bin = join(folder, 'bin');
     mkdirSync(bin);
+    // A page may write here.
+    mkdirSync(join(folder, 'config'));
     const log = join(folder, 'log');
     writeFileSync(log, '');
     const write = `{ printf '%s' "\${0##*/}"; for one in "$@"; do printf '\\037%s' "$one"; done; echo; } >> '${log}'`;
@@ -97,8 +140,13 @@ export function checkHost(text: string): string | undefined {
     }
     // It passes on whom it was given; the environment's settings before a command are sh's own affair.
     writeFileSync(join(bin, 'sudo'), '#!/bin/sh\nexec "$@"\n', { mode: 0o755 });
+    const cd = `cd() { [ "$*" = ${CLONE} ] || { echo "cd $*: only to the clone" >&2; return 1; }; }`;
     try {
-      execFileSync('/bin/sh', ['-eu', '-c', text], { cwd: folder, env: { PATH: bin, HOME: folder }, stdio: 'pipe' });
+      execFileSync('/bin/sh', ['-eu', '-c', `${cd}\n${text}`], {
+        cwd: folder,
+        env: { PATH: bin, HOME: folder },
+        stdio: 'pipe',
+      });
     } catch (error) {
       return `the shell did not get through it: ${String((error as { stderr?: Buffer }).stderr ?? error).trim()}`;
     }

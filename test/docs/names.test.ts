@@ -1,10 +1,12 @@
 // What the pages call by name exists: commands and their options, npm scripts, options of the configuration, codes, metrics,
-// headers, alerts. A word in backticks that has the form of one of these must be one.
+// headers, alerts. A word in backticks that has the form of one of these must be one; a command in backticks must be one that
+// host.ts knows, as those in blocks.
 import { execFileSync } from 'node:child_process';
 import { existsSync, readFileSync, readdirSync, globSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { CODES } from './codes.ts';
+import { checkHost, isCommand } from './host.ts';
 import { readPage } from './page.ts';
 import { ROOT } from './stage.ts';
 
@@ -26,6 +28,14 @@ const RULES = text('deploy/rules.yml');
 const FIELDS = text('src/steps/account.ts') + text('src/pages/models.ts');
 const OPTIONS = optionsIn(JSON.parse(text('config/lanyard.schema.json')), '');
 const SECTIONS = new Set([...OPTIONS].map((path) => path.split('.')[0]));
+
+/** What a page names that does not exist, each with its line. */
+function wrongIn(name: string, page: string): string[] {
+  return readPage(page).codes.flatMap(({ line, text: words }) => {
+    const why = unknown(words) ?? (isCommand(words) ? checkHost(words) : undefined);
+    return why === undefined ? [] : [`${name}:${line} \`${words}\`: ${why}`];
+  });
+}
 
 /** Why the words are of nothing that exists; `undefined`: they are, or are of no form that is known here. */
 function unknown(words: string): string | undefined {
@@ -81,11 +91,39 @@ function optionsIn(schema: unknown, path: string): Set<string> {
 }
 
 test.each(PAGES)('what %s names exists', (name) => {
-  const wrong = readPage(text(name)).codes.flatMap(({ line, text: words }) => {
-    const why = unknown(words);
-    return why === undefined ? [] : [`${name}:${line} \`${words}\`: ${why}`];
-  });
-  expect(wrong).toEqual([]);
+  expect(wrongIn(name, text(name))).toEqual([]);
+});
+
+/** Commands as OPERATIONS.md has them in sentences and tables, each with a mistake in it. */
+const MISTAKES: readonly (readonly [string, string, RegExp])[] = [
+  ['docker compose kill -s HUP nginx', 'docker compose kill -s HUP ngnix', /no services "ngnix"/],
+  ['docker compose run --rm -T certificates', 'docker compose run --rm -T certificate', /nobody said/],
+  ['docker compose cp nginx:/etc/lanyard/certs/ca.pem .', 'docker compose cp nginx:/certs/ca.pem .', /nobody said/],
+  ['docker compose exec gateway node src/main.ts check', 'docker compose exec gateway lanyard check', /nobody said/],
+  ['systemctl reload lanyard', 'systemctl relaod lanyard', /nobody said/],
+  ['systemctl restart lanyard', 'systemctl restart lanyrd', /no units "lanyrd"/],
+  ['journalctl -u lanyard -f -o cat', 'journalctl -u lanyard -F -o cat', /nobody said/],
+  ['certbot renew --dry-run', 'certbot renew --dry', /nobody said/],
+  ['git stash pop', 'git stash pup', /nobody said/],
+  ['npm --version', 'npm --versions', /nobody said/],
+  ['npx lanyard doctor --deep --url URL', 'npx lanyard doctor --deeper', /no such option/],
+  ['ollama pull mistral:7b', 'curl http://localhost:4000/helth', /did not get through/],
+  ['touch config/lanyard.yaml', 'sh deploy/cert.sh certs', /no files "deploy\/cert\.sh"/],
+];
+
+test('a command that is not right is found out, in a sentence and in a table', () => {
+  let page = text('docs/OPERATIONS.md');
+  for (const [told, mistaken] of MISTAKES) {
+    expect(page).toContain(`\`${told}\``);
+    page = page.replace(`\`${told}\``, `\`${mistaken}\``);
+  }
+  const wrong = wrongIn('page', page);
+  for (const [, mistaken, why] of MISTAKES) {
+    const [found, ...more] = wrong.filter((one) => one.includes(`\`${mistaken}\``));
+    expect(found, mistaken).toMatch(why);
+    expect(more).toEqual([]);
+  }
+  expect(wrong).toHaveLength(MISTAKES.length);
 });
 
 test.each([

@@ -1,17 +1,40 @@
 // Every block of every page in docs/ runs as it stands, and the runner that says so can fail.
-import { readFileSync, readdirSync } from 'node:fs';
+import { existsSync, readFileSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { readPage } from './page.ts';
-import { runPage } from './run.ts';
+import { needsPython, runPage } from './run.ts';
 import { openStage, ROOT } from './stage.ts';
 
 const PAGES = readdirSync(join(ROOT, 'docs')).filter((name) => name.endsWith('.md'));
 
+const read = (name: string): string => readFileSync(join(ROOT, 'docs', name), 'utf8');
+const NO_PYTHON = existsSync(join(ROOT, '.cache/python/bin/python'))
+  ? ''
+  : ' (skipped: no .cache/python; `node scripts/setup.ts` makes it where python3 can)';
+
 test.each(PAGES)('docs/%s: every block runs as it stands', { timeout: 180_000 }, async (name) => {
-  const text = readFileSync(join(ROOT, 'docs', name), 'utf8');
-  expect(await runPage(`docs/${name}`, text, await openStage())).toEqual([]);
+  const text = read(name);
   expect(readPage(text).blocks.length).toBeGreaterThan(3);
+  expect(await runPage(`docs/${name}`, text, await openStage(), (blocks, at) => !needsPython(blocks, at))).toEqual([]);
+});
+
+const BY_PYTHON = PAGES.filter((name) => {
+  const { blocks } = readPage(read(name));
+  return blocks.some((_, at) => needsPython(blocks, at));
+});
+
+describe.skipIf(NO_PYTHON !== '')(`by Python${NO_PYTHON}`, () => {
+  test.each(BY_PYTHON)('docs/%s: every block runs as it stands', { timeout: 60_000 }, async (name) => {
+    expect(await runPage(`docs/${name}`, read(name), await openStage(), needsPython)).toEqual([]);
+  });
+
+  test('Python that raises is found out', { timeout: 60_000 }, async () => {
+    const page = '```python\nraise SystemExit(3)\n```\n';
+    expect(await runPage('page.md', page, await openStage(), needsPython)).toEqual([
+      expect.stringContaining('page.md:2 python: ended with 3'),
+    ]);
+  });
 });
 
 test('the pages a team reads are there', () => {
@@ -52,7 +75,6 @@ describe('the runner tells of', () => {
       page: faulty('json error', '{"error":{"message":"","type":"x","param":null,"code":"y"}}'),
       says: /no y/,
     },
-    { what: 'Python that raises', page: faulty('python', 'raise SystemExit(3)'), says: /ended with 3/ },
     { what: 'TypeScript that throws', page: faulty('ts', 'throw new Error("no");'), says: /ended with 1/ },
     { what: 'a program nobody knows', page: faulty('sh host', 'rm -rf elsewhere'), says: /not get through/ },
     { what: 'a call of no known shape', page: faulty('sh host', 'sudo systemctl mask lanyard'), says: /nobody said/ },
@@ -64,7 +86,22 @@ describe('the runner tells of', () => {
     {
       what: 'a service that is not here',
       page: faulty('sh host', 'docker compose logs litellm'),
-      says: /no service "litellm"/,
+      says: /no services "litellm"/,
+    },
+    {
+      what: 'a hook of certbot that puts the certificate elsewhere',
+      page: faulty(
+        'sh host',
+        `certbot certonly --webroot --webroot-path /var/www/acme -d lanyard.example.com --deploy-hook 'cp "$RENEWED_LINEAGE/fullchain.pem" "$RENEWED_LINEAGE/privkey.pem" /etc/nginx/'`,
+      ),
+      says: /no hook/,
+    },
+    { what: 'a folder nobody has', page: faulty('sh host', 'cd /srv\ndocker compose ps'), says: /only to the clone/ },
+    { what: 'a crontab without a weekday', page: faulty('cron', '17 4 * * nginx -t'), says: /no line of a crontab/ },
+    {
+      what: 'a crontab that calls nobody',
+      page: faulty('cron', '17 4 * * 1 sh deploy/renew.sh'),
+      says: /no files "deploy\/renew\.sh"/,
     },
     { what: 'a line nginx.conf does not have', page: faulty('nginx', 'limit_req zone=other;'), says: /no line/ },
     { what: 'a variable nobody offers', page: faulty('env', 'LANYARD_KEYS=1'), says: /LANYARD_KEYS/ },

@@ -5,7 +5,7 @@ import { setTimeout as pause } from 'node:timers/promises';
 import { join } from 'node:path';
 import { parseEnv } from 'node:util';
 import { loadSettings } from './settings.ts';
-import { checkHost } from './host.ts';
+import { checkCron, checkHost } from './host.ts';
 import { CODES } from './codes.ts';
 import { readPage, type Block } from './page.ts';
 import { ROOT, type Stage } from './stage.ts';
@@ -47,6 +47,7 @@ const KINDS: Readonly<Record<string, Check>> = {
   },
   // Commands for a machine that is not this one.
   'sh host': ({ text }) => checkHost(text),
+  cron: ({ text }) => checkCron(text),
   // A whole lanyard.yaml; what is left out has its default.
   yaml: ({ text }) => caught(() => parseConfig(text, 'block', { LITELLM_MASTER_KEY: KEY })),
   python: ({ text }, stage, said) => program(text, 'py', 'python', stage, said),
@@ -73,12 +74,23 @@ const KINDS: Readonly<Record<string, Check>> = {
   },
 };
 
-/** Every fault of the page, with its line. */
-export async function runPage(name: string, text: string, stage: Stage): Promise<string[]> {
+/** Run by the Python of .cache/python, which is not everywhere; so does the output that follows. */
+export function needsPython(blocks: readonly Block[], at: number): boolean {
+  const { kind = '' } = blocks[at] ?? {};
+  return kind === 'python' || kind === 'nginx module' || (kind === 'output' && needsPython(blocks, at - 1));
+}
+
+/** Every fault of the page, with its line. `only`: of those blocks alone. */
+export async function runPage(
+  name: string,
+  text: string,
+  stage: Stage,
+  only: (blocks: readonly Block[], at: number) => boolean = () => true,
+): Promise<string[]> {
   const { blocks, faults } = readPage(text);
   const found = faults.map((fault) => `${name}:${fault}`);
   const said: Said = { text: undefined };
-  for (const block of blocks) {
+  for (const block of blocks.filter((_, at) => only(blocks, at))) {
     const check = KINDS[block.kind];
     const fault =
       check === undefined

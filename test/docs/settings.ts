@@ -6,7 +6,7 @@ const MODELS = Object.keys((parse(TEAM) as { models: object }).models);
 
 /** Parses it, and knows every address and every model in it. */
 export function loadSettings(form: 'yaml' | 'json', text: string): unknown {
-  const value: unknown = form === 'yaml' ? parse(text, { merge: true }) : JSON.parse(text);
+  const value: unknown = form === 'yaml' ? parse(text) : JSON.parse(text);
   for (const url of text.match(/https?:\/\/[^\s"']+/g) ?? []) {
     if (![LOCAL, LAN, NET].some((known) => url.startsWith(known)))
       throw new Error(`not one of the three addresses: ${url}`);
