@@ -24,7 +24,10 @@ const out = (line: string): void => void process.stdout.write(`${line}\n`);
 // Whoever reads may leave (`npm start | head`): what is then said to nobody must not end the gateway.
 process.stdout.on('error', () => undefined);
 
-switch (command) {
+// Those that have no usage of their own; asked what it does, a command must not do it.
+const asked = rest.some((arg) => arg === '--help' || arg === '-h') && ['serve', 'check', 'key'].includes(command);
+
+switch (asked ? 'help' : command) {
   case 'serve':
     process.exitCode = await serve(rest, out);
     break;

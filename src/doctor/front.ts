@@ -25,6 +25,8 @@ interface Front {
 }
 
 const WAIT_MS = 2_500;
+/** The resolver's words for a name it does not have. */
+const NAMELESS = new Set(['ENOTFOUND', 'EAI_AGAIN']);
 
 export async function examineFront(front: Front): Promise<FrontNews> {
   const { url, config, ca, certificates } = front;
@@ -64,7 +66,9 @@ export async function examineFront(front: Front): Promise<FrontNews> {
       findings: [
         said.fail(
           inWords(error),
-          'Is nginx started (`nginx -t`, its error log), and does a firewall let this port through?',
+          NAMELESS.has(error.code)
+            ? 'Add the name to your DNS, or to /etc/hosts of who asks.'
+            : 'Is nginx started (`nginx -t`, its error log), and does a firewall let this port through?',
         ),
       ],
       usable: false,

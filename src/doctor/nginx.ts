@@ -48,7 +48,7 @@ export async function nginx(config: Config, file: string | undefined, dump: Dump
     config.listen.map(({ port }) => port),
   );
   if (routes.length === 0) {
-    const found = `nothing in it leads to the gateway (port ${config.listen.map(({ port }) => port).join(', ')})`;
+    const found = `it has no proxy_pass to the gateway (port ${config.listen.map(({ port }) => port).join(', ')})`;
     return only(
       file === undefined
         ? said.skipped(found, elsewhere)

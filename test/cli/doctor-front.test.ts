@@ -241,6 +241,14 @@ describe('the address itself', () => {
     ]);
   });
 
+  test('a name that no resolver knows is one for DNS, not for nginx', async () => {
+    const args = ['--url', 'http://lanyard.invalid:8080'];
+    const { of } = await examined(`listen: [{ port: ${await freePort()} }]\n`, { args });
+    expect(of('front.reachable')).toEqual([
+      expect.stringMatching(/^lanyard\.invalid:8080: fail the name .* → Add the name to your DNS/),
+    ]);
+  });
+
   test('a name that nginx does not know is told', async () => {
     const front = await openFront('ip: off', [['lanyard.example.com localhost 127.0.0.1;', 'lanyard.example.com;']]);
     const { of } = await looked(front, { door: 'tls' });

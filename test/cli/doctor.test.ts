@@ -373,7 +373,7 @@ describe('nginx’ language', () => {
       expect.stringContaining('fail cannot be understood: a } is missing'),
     ]);
     expect(await seen('http { server { location / { proxy_pass http://127.0.0.1:3000; } } }')).toEqual([
-      expect.stringContaining('fail nothing in it leads to the gateway'),
+      expect.stringContaining('fail it has no proxy_pass to the gateway'),
     ]);
     const gone = await examined(await closed(), { args: ['--nginx', join(dir, 'gone')] });
     expect(gone.of('nginx.configuration')).toEqual([expect.stringContaining('fail cannot be read (ENOENT)')]);

@@ -178,6 +178,16 @@ test('a missing file, and one named by --config or LANYARD_CONFIG, are told by n
   expect(unknown.stderr()).toContain('unknown command "sevre"');
 });
 
+test.each(['serve', 'check', 'key'])(
+  'asked for help, `lanyard %s` says what there is and does nothing',
+  async (command) => {
+    const lanyard = runLanyard({ yaml: 'listen: [', args: [command, '--help'] });
+    expect(await lanyard.exit).toBe(0);
+    expect(lanyard.stdout()).toContain('lanyard check [--config PATH]');
+    expect(lanyard.stderr()).toBe('');
+  },
+);
+
 test('a taken port is told in one line, with what to do', async () => {
   const taken = createServer().listen(0, '127.0.0.1');
   onTestFinished(() => void taken.close());
