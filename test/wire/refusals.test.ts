@@ -313,7 +313,7 @@ describe("the caller's fault is told in the engine's words", () => {
     expect(error).toMatchObject({ code: 'invalid_request', status: 400, message });
     expect(error.details.param).toBe(param);
     expect(JSON.stringify(error.details)).not.toContain('PROMPT');
-    // An empty or a proxy's body is no reason to compact a conversation (pi issue 9482).
+    // An empty or a proxy's body is no reason to compact a conversation (earendil-works/pi#9482).
     expect(message).not.toMatch(/context|request entity too large/i);
   });
 
