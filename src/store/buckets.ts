@@ -1,7 +1,7 @@
 // What this process itself remembers of rates and places: the whole truth without Redis, and this process' share while
 // Redis is away. A bucket that is paid up and holds no place says nothing, so it is forgotten: every take looks at a few
 // buckets in passing, which needs no timer and keeps memory at what is in use.
-import { debtAt, paid, promise, waitFor } from './gcra.ts';
+import { debtAt, paid, turn, waitFor } from './gcra.ts';
 import { rule, type Need, type Ruling, type State } from './rule.ts';
 
 interface Bucket {
@@ -12,7 +12,7 @@ interface Bucket {
 }
 
 export interface Buckets {
-  /** Decides; when admitted, consumes the rates and holds the places. A refusal only moves what the next one is told. */
+  /** Decides; when admitted, consumes the rates and holds the places. A refusal only moves what the next one is told, and voids what another rate had run up. */
   take(needs: readonly Need[], now_us: number): Ruling;
   /** Counts places that were granted elsewhere. */
   hold(needs: readonly Need[]): void;
@@ -88,7 +88,7 @@ export function makeBuckets(buckets_max = 1_000_000): Buckets {
           const bucket = open(id);
           // What an older rate had run up is gone for good, or it would refuse until that rate's own time.
           bucket.tat_us = now_us + debt_us;
-          bucket.promised_us = now_us + promise(debt_us, promised_us, pace);
+          bucket.promised_us = now_us + turn(debt_us, promised_us, pace);
         }
       }
       if (!refused) hold(needs);

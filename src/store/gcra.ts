@@ -42,7 +42,7 @@ const TURN_US_MAX = 10_000_000;
  * together are told one step after another, or they would all come back for the same place. `promised_us`: how far off the
  * latest such time is, 0: none.
  */
-export function promise(debt_us: number, promised_us: number, pace: Pace): number {
+export function turn(debt_us: number, promised_us: number, pace: Pace): number {
   const turn_us = promised_us === 0 ? 0 : Math.min(promised_us + pace.step_us, TURN_US_MAX);
   return Math.ceil(Math.max(waitFor(debt_us, pace), turn_us) / 1000) * 1000;
 }

@@ -1,7 +1,7 @@
 // One decision over everything a request needs: its address' rate and places, and its key's. Pure: what is decided in this
 // process and what Redis' script decides are told to the caller by the same lines.
 import type { Limit } from '../types.ts';
-import { paceOf, promise, remaining, waitFor, type Pace } from './gcra.ts';
+import { paceOf, remaining, turn, waitFor, type Pace } from './gcra.ts';
 
 /** What one request needs: its address' limit and its key's; either may be absent. */
 export interface Demand {
@@ -64,7 +64,7 @@ export function rule(needs: readonly Need[], states: readonly State[]): Ruling {
   for (const [i, { scope, pace, parallel }] of needs.entries()) {
     const { debt_us, promised_us, held } = states[i] as State;
     if (pace !== undefined && waitFor(debt_us, pace) > 0) {
-      const retry_ms = promise(debt_us, promised_us, pace) / 1000;
+      const retry_ms = turn(debt_us, promised_us, pace) / 1000;
       refused_by = longer(refused_by, { scope, what: 'rate', retry_ms });
     }
     if (parallel !== undefined && held >= parallel) {

@@ -7,7 +7,7 @@
  * ARGV: the lease's name and its length in µs; then per need the step and slack in µs (step 0: no rate) and the number of
  * places (-1: unlimited). Gives per need the debt in µs, how far off the latest promise is, and the places held, all before this
  * request; `rule` tells the rest. A rate's value is its TAT, and behind it what was promised last, while there is a debt. A
- * refusal writes only its promise. Every key written expires by itself: a rate when it is paid up, places with their last lease
+ * refusal writes only its promise, and a debt that another rate had run up as what it is at this one. Every key written expires by itself: a rate when it is paid up, places with their last lease
  * (a millisecond later, because Redis counts expiry from the start of the current millisecond).
  */
 export const TAKE = `
