@@ -4,7 +4,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import { Router } from '@koa/router';
 import Koa, { type Context, type Middleware } from 'koa';
 import { allowOrigins } from './edge/cors.ts';
-import { everyResponse, refuseAmbiguity } from './edge/listener.ts';
+import { everyResponse, refuseAmbiguity } from './edge/refusal.ts';
 import { Reply } from './edge/reply.ts';
 import { describeError } from './ops/log.ts';
 import { about } from './pages/about.ts';
