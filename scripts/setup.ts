@@ -20,6 +20,8 @@ const PROGRAMS = [
   { program: 'openssl', apt: 'openssl', brew: 'openssl' },
   { program: 'curl', apt: 'curl', brew: 'curl' },
   { program: 'wget', apt: 'wget', brew: 'wget' },
+  // The bench's load.
+  { program: 'wrk', apt: 'wrk', brew: 'wrk' },
 ] as const;
 
 type Program = (typeof PROGRAMS)[number];

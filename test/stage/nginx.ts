@@ -8,6 +8,7 @@ import { setTimeout as pause } from 'node:timers/promises';
 import { findProgram, startProgram } from './program.ts';
 
 export interface NginxServer {
+  readonly pid: number;
   /** The prefix: relative paths of the configuration start here. */
   readonly folder: string;
   errorLog(): string;
@@ -38,6 +39,7 @@ export async function startNginx(conf: string | ((folder: string) => string)): P
   );
 
   return {
+    pid: server.pid,
     folder,
     errorLog,
     async reload(text) {

@@ -1,0 +1,68 @@
+// Lanyard from this clone, as a user starts it: a key with limits of its own, the limit by address, a model under another
+// name than the engine's, metrics, and the log on, into a file. The limits are there and are looked up; they are too high
+// to refuse.
+import { execFileSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { freePort } from '../../test/stage/ports.ts';
+import { startProgram } from '../../test/stage/program.ts';
+import { GATEWAY_CORE, pin } from '../machine.ts';
+import { ENGINE_MODEL, KEY, MODEL, type Gateway } from './gateway.ts';
+
+const ROOT = fileURLToPath(new URL('../../', import.meta.url));
+/** More than any machine sends. */
+const LIMIT = '{ requests: 1000000/s, burst: 1000000, parallel: 100000 }';
+
+export const lanyard: Gateway = {
+  name: 'lanyard',
+  look: () => ({ version: commit() }),
+  async start(engine, { imports = [], redis } = {}) {
+    const port = await freePort();
+    const dir = mkdtempSync(join(tmpdir(), 'lanyard-bench-'));
+    mkdirSync(join(dir, 'config'));
+    writeFileSync(
+      join(dir, 'config', 'lanyard.yaml'),
+      `listen: [{ port: ${port} }]
+auth: { keys: [{ name: bench, hash: "sha256:${createHash('sha256').update(KEY).digest('hex')}", limits: ${LIMIT} }] }
+limits: { ip: ${LIMIT}, connections_max: 20000 }
+backends: { mock: { engine: openai, url: "${engine}", slots: 100000 } }
+models: { ${MODEL}: [mock/${ENGINE_MODEL}] }
+${redis === undefined ? '' : `redis: ${redis}`}
+`,
+    );
+    // The master key, which it would otherwise make and keep in `.env`.
+    writeFileSync(join(dir, '.env'), `LITELLM_MASTER_KEY=${KEY}-master\n`, { mode: 0o600 });
+    const modules = imports.flatMap((file) => ['--import', file]);
+    const command = [process.execPath, ...modules, join(ROOT, 'src', 'main.ts'), 'serve'];
+    // A log that this process had to read would take the load's core.
+    const script = 'cd "$1" && shift && exec "$@" 2>log';
+    const program = await startProgram('sh', ['-c', script, 'sh', dir, ...command], async (output) =>
+      output.includes('try it'),
+    );
+    pin(program.pid, GATEWAY_CORE);
+    const url = `http://127.0.0.1:${port}`;
+    return {
+      url,
+      base: `${url}/v1`,
+      headers: { authorization: `Bearer ${KEY}` },
+      pid: program.pid,
+      async stop() {
+        await program.end('SIGKILL');
+        rmSync(dir, { recursive: true, force: true });
+      },
+    };
+  },
+};
+
+/** `1a2b3c4d`, with a plus where files are changed. */
+function commit(): string {
+  const git = (...args: string[]): string => execFileSync('git', args, { cwd: ROOT, encoding: 'utf8' }).trim();
+  try {
+    return `${git('rev-parse', '--short', 'HEAD')}${git('status', '--porcelain', '--', 'src') === '' ? '' : '+'}`;
+  } catch {
+    return 'unknown';
+  }
+}

@@ -1,0 +1,32 @@
+// What the bench sends and what its mocks answer: a chat of 1 KB, an answer of 0.6 KB, frames of a stream of 230 bytes each,
+// the sizes of `reference` figures elsewhere, so that they can be compared.
+import { ENGINE_MODEL } from '../gateways/gateway.ts';
+
+/** A chat request of about this many bytes. */
+export function chatBody(model: string, bytes = 1024, more: Readonly<Record<string, unknown>> = {}): string {
+  const body = (content: string): string =>
+    JSON.stringify({ model, messages: [{ role: 'user', content }], temperature: 0.2, max_tokens: 80, ...more });
+  const room = Math.max(0, bytes - body('').length);
+  return body('words and more '.repeat(Math.ceil(room / 15)).slice(0, room));
+}
+
+/** What an engine answers to it, unstreamed: 0.6 KB. */
+export const CHAT_ANSWER = JSON.stringify({
+  id: 'chatcmpl-0123456789abcdef',
+  object: 'chat.completion',
+  created: 1764380000,
+  model: ENGINE_MODEL,
+  choices: [
+    {
+      index: 0,
+      message: { role: 'assistant', content: 'words and more '.repeat(22).trimEnd() },
+      finish_reason: 'stop',
+    },
+  ],
+  usage: { prompt_tokens: 200, completion_tokens: 80, total_tokens: 280 },
+});
+
+export const MODELS_ANSWER = JSON.stringify({
+  object: 'list',
+  data: [{ id: ENGINE_MODEL, object: 'model', created: 1764380000, owned_by: 'bench' }],
+});

@@ -1,0 +1,94 @@
+// What is told at the end: one table as text, everything as JSON, and RESULTS.md, which keeps the last whole run.
+import { readFileSync, writeFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import type { Figure } from './measure.ts';
+import { ratioOf, spreadOf, type Result, type SubjectResult } from './rounds.ts';
+
+export interface Report {
+  readonly machine: Readonly<Record<string, string>>;
+  readonly quick: boolean;
+  /** What was left out, and why. */
+  readonly notes: readonly string[];
+  readonly results: readonly Result[];
+}
+
+const RESULTS = fileURLToPath(new URL('RESULTS.md', import.meta.url));
+/** What stands above this line in RESULTS.md is written by hand. */
+const MARK = '<!-- Below: the last run, written by `npm run bench -- --keep`. -->';
+
+/** Markdown that reads as plain text too. */
+export function table({ machine, quick, notes, results }: Report): string {
+  const lines = [
+    Object.entries(machine)
+      .map(([name, value]) => `${name}: ${value}`)
+      .join(' · '),
+  ];
+  if (quick) lines.push('', 'A quick run: it shows that everything runs, and its figures say little.');
+  for (const { measure, rounds, subjects } of results) {
+    lines.push('', `## ${measure.title}`, '');
+    const versions = subjects.map(({ name, version }) => `${name} ${version}`).join(', ');
+    lines.push(
+      `${versions}. ${rounds} ${rounds === 1 ? 'round' : 'rounds'}: median (lowest–highest), × ${measure.base}.`,
+      '',
+    );
+    const rows = [['', ...subjects.map(({ name }) => name)]];
+    for (const figure of measure.figures) {
+      const cells = subjects.map((subject) => cell(subject, figure, subjects, measure.base));
+      rows.push([`${figure.title} (${figure.unit})`, ...cells]);
+    }
+    lines.push(...aligned(rows));
+    const targets = measure.figures.flatMap((figure) => verdicts(figure, subjects));
+    if (targets.length > 0) lines.push('', ...targets.map((text) => `- ${text}`));
+  }
+  if (notes.length > 0) lines.push('', ...notes.map((text) => `- ${text}`));
+  return `${lines.join('\n')}\n`;
+}
+
+export function toJson({ machine, quick, notes, results }: Report): string {
+  const measures = results.map(({ measure, rounds, subjects }) => ({
+    name: measure.name,
+    title: measure.title,
+    rounds,
+    figures: measure.figures.map(({ name, title, unit, target }) => ({ name, title, unit, target: target?.text })),
+    subjects,
+  }));
+  return `${JSON.stringify({ machine, at: new Date().toISOString(), quick, notes, measures }, undefined, 2)}\n`;
+}
+
+/** Puts the table below the mark of RESULTS.md. */
+export function keep(report: Report): void {
+  const [head = ''] = readFileSync(RESULTS, 'utf8').split(MARK);
+  writeFileSync(RESULTS, `${head}${MARK}\n\n${new Date().toISOString().slice(0, 10)}. ${table(report)}`);
+}
+
+function cell(subject: SubjectResult, figure: Figure, all: readonly SubjectResult[], base: string): string {
+  const spread = spreadOf(subject, figure.name);
+  if (spread === undefined) return '–';
+  const text = (value: number): string => value.toFixed(figure.digits ?? 1);
+  const range = subject.samples.length > 1 ? ` (${text(spread.low)}–${text(spread.high)})` : '';
+  const to = all.find(({ name }) => name === base);
+  const ratio = to === undefined || to === subject ? undefined : ratioOf(subject, to, figure.name);
+  return `${text(spread.median)}${range}${ratio === undefined ? '' : `, ${ratio.toPrecision(2)}×`}`;
+}
+
+/** Targets are ours: they are held against `lanyard` and whatever begins with that name. */
+function verdicts({ name, title, target }: Figure, subjects: readonly SubjectResult[]): string[] {
+  if (target === undefined) return [];
+  return subjects.flatMap((subject) => {
+    const own = spreadOf(subject, name);
+    if (!subject.name.startsWith('lanyard') || own === undefined) return [];
+    const ratio = (to: string): number | undefined => {
+      const other = subjects.find((one) => one.name === to);
+      return other === undefined ? undefined : ratioOf(subject, other, name);
+    };
+    return [`${target.met(own.median, ratio) ? 'met' : 'MISSED'}: ${title}, ${subject.name}: ${target.text}`];
+  });
+}
+
+function aligned(rows: readonly (readonly string[])[]): string[] {
+  const widths = (rows[0] ?? []).map((_, column) => Math.max(3, ...rows.map((row) => (row[column] ?? '').length)));
+  const line = (row: readonly string[]): string =>
+    `| ${widths.map((width, at) => (row[at] ?? '').padEnd(width)).join(' | ')} |`;
+  const [head = [], ...rest] = rows;
+  return [line(head), `|${widths.map((width) => '-'.repeat(width + 2)).join('|')}|`, ...rest.map(line)];
+}
