@@ -39,14 +39,14 @@ const ROOMS: readonly { file: string; may: readonly string[]; never: readonly st
   },
   {
     file: 'fleet/http.ts',
-    may: ['node:tls', './fault.ts', '../wire/sse.ts', '../ops/log.ts', 'undici'],
+    may: ['node:tls', './fault.ts', '../wire/sse.ts', '../ops/log.ts'],
     never: ['ioredis', '../store/limits.ts', '../steps/route.ts', '../edge/reply.ts'],
   },
   { file: 'fleet/fleet.ts', may: ['./backend.ts', '../types.ts'], never: ['undici'] },
   {
     file: 'ops/log.ts',
-    may: ['node:fs', './metrics.ts', '../wire/errors.ts', '../types.ts', 'pino', 'prom-client'],
-    never: ['../fleet/fleet.ts', 'koa'],
+    may: ['node:fs', './metrics.ts', '../wire/errors.ts', '../types.ts', 'prom-client'],
+    never: ['../fleet/fleet.ts', 'koa', 'pino'],
   },
   {
     file: 'edge/reply.ts',

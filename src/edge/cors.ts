@@ -1,4 +1,5 @@
 // CORS: nothing at all unless origins are configured; then exactly those, never `*`, never with credentials.
+import type { IncomingMessage } from 'node:http';
 import type { Middleware } from 'koa';
 
 const ALLOWED = 'authorization, content-type, x-api-key, api-key, openai-organization, openai-project';
@@ -7,16 +8,25 @@ const EXPOSED = [
   'x-ratelimit-limit-requests, x-ratelimit-remaining-requests, x-ratelimit-reset-requests',
 ].join(', ');
 
+/** What an answer says to the browser of an allowed origin. */
+export function corsHeaders(
+  { headers }: IncomingMessage,
+  origins: readonly string[],
+): Readonly<Record<string, string>> {
+  if (origins.length === 0) return NONE;
+  const { origin } = headers;
+  if (origin === undefined || !origins.includes(origin)) return { vary: 'Origin' };
+  return { vary: 'Origin', 'access-control-allow-origin': origin, 'access-control-expose-headers': EXPOSED };
+}
+
+const NONE = {};
+
 export function allowOrigins(origins: () => readonly string[]): Middleware {
   return (ctx, next) => {
-    const allowed = origins();
-    if (allowed.length === 0) return next();
-    ctx.res.setHeader('vary', 'Origin');
-    const origin = ctx.req.headers.origin;
-    if (origin === undefined || !allowed.includes(origin)) return next();
-    ctx.res.setHeader('access-control-allow-origin', origin);
-    ctx.res.setHeader('access-control-expose-headers', EXPOSED);
-    if (ctx.method !== 'OPTIONS' || ctx.req.headers['access-control-request-method'] === undefined) return next();
+    const headers = corsHeaders(ctx.req, origins());
+    ctx.set(headers);
+    const asks = ctx.method === 'OPTIONS' && ctx.req.headers['access-control-request-method'] !== undefined;
+    if (!asks || headers['access-control-allow-origin'] === undefined) return next();
     ctx.set({
       'access-control-allow-methods': 'GET, POST, HEAD, OPTIONS',
       'access-control-allow-headers': `${ALLOWED}, ${stainless(ctx.req.headers['access-control-request-headers'])}`,

@@ -1,5 +1,5 @@
 // The keys that are accepted, by digest. Keys themselves are never kept: what arrives is hashed, and digests compared.
-import { createHash, timingSafeEqual } from 'node:crypto';
+import { hash, timingSafeEqual } from 'node:crypto';
 import type { Key } from '../types.ts';
 
 export interface Keyring {
@@ -15,9 +15,9 @@ export function keyring(keys: readonly Key[]): Keyring {
   const by_digest = new Map(keys.map((key) => [key.digest.toString('hex'), key]));
   return {
     find: (text) => {
-      const digest = createHash('sha256').update(text).digest();
-      const key = by_digest.get(digest.toString('hex'));
-      return key !== undefined && timingSafeEqual(key.digest, digest) ? key : undefined;
+      const digest = hash('sha256', text, 'hex');
+      const key = by_digest.get(digest);
+      return key !== undefined && timingSafeEqual(key.digest, Buffer.from(digest, 'hex')) ? key : undefined;
     },
   };
 }

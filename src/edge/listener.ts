@@ -8,11 +8,11 @@ import { isLoopback } from '../wire/address.ts';
 import { GatewayError, type ErrorCode } from '../wire/errors.ts';
 import type { Limits, Listener } from '../types.ts';
 
-/**
- * A response whose request turns out not to be HTTP in the middle of its body gets the event `malformed`, with the
- * GatewayError to answer.
- */
-type Handler = (request: IncomingMessage, response: ServerResponse, listener: Listener) => void;
+/** Answers. What it gives back is called where the request turns out not to be HTTP in the middle of its body. */
+export type Handler = (request: IncomingMessage, response: ServerResponse, listener: Listener) => Malformed | undefined;
+
+/** With the refusal to answer. */
+export type Malformed = (refusal: GatewayError) => void;
 
 /** What all listeners share. */
 export interface Door {
@@ -58,10 +58,9 @@ export const LAST_IDLE_MS = 2_000;
  * Rejects with the system's error when the port cannot be had, and with WrongSocket.
  */
 export async function listen(config: Listener, door: Door, socket?: number): Promise<OpenListener> {
-  /** What is answered on each connection now; the latest, where several requests were sent at once. */
-  const exchanges = new Map<Socket, ServerResponse>();
+  /** The connections, and what was answered on each last; the latest, where several requests were sent at once. */
+  const open = new Map<Socket, Exchange | undefined>();
   const refused = new WeakSet<Socket>();
-  const open = new Set<Socket>();
   let configured = config;
   const server = createServer({
     headersTimeout: door.limits().headers_ms,
@@ -76,19 +75,18 @@ export async function listen(config: Listener, door: Door, socket?: number): Pro
 
   const answer = (request: IncomingMessage, response: ServerResponse): void => {
     const { socket } = request;
-    exchanges.set(socket, response);
-    response.once('close', () => {
-      if (exchanges.get(socket) === response) exchanges.delete(socket);
-    });
+    const exchange: Exchange = { response, malformed: undefined };
+    open.set(socket, exchange);
     if (!server.listening) {
       response.shouldKeepAlive = false;
       socket.setTimeout(0);
     }
-    door.handler(request, response, configured);
+    exchange.malformed = door.handler(request, response, configured);
   };
   // `Expect` other than 100-continue, and any of HTTP/1.0, is ignored (RFC 9110 §10.1.1); Node would answer 417, no body.
   const expectNothing = (request: IncomingMessage, response: ServerResponse): void => {
-    delete request.headers.expect;
+    // Taking a member out makes an object slow, so only where there is one.
+    if (request.headers.expect !== undefined) delete request.headers.expect;
     answer(request, response);
   };
   server.on('request', expectNothing);
@@ -101,7 +99,12 @@ export async function listen(config: Listener, door: Door, socket?: number): Pro
       return;
     }
     door.connections.add(socket);
-    open.add(socket);
+    open.set(socket, undefined);
+    // A FIN means that the caller has left. Node would first wait until one who has stopped reading took what is pending.
+    socket.once('end', () => {
+      const response = open.get(socket)?.response;
+      if (response?.writableEnded === false) response.destroy();
+    });
     socket.once('close', () => {
       door.connections.delete(socket);
       open.delete(socket);
@@ -124,17 +127,18 @@ export async function listen(config: Listener, door: Door, socket?: number): Pro
     if (refused.has(socket)) return;
     refused.add(socket);
     const refusal = refusalOf(error);
-    const response = exchanges.get(socket);
-    if (response === undefined) {
+    const exchange = underWay(open.get(socket));
+    if (exchange === undefined) {
       door.refused(refusal.code);
       refuseRaw(socket, refusal, door.instance);
       return;
     }
+    const { response } = exchange;
     // Bytes written now would land in the middle of an answer: it goes out whole, and the connection ends with it.
     response.shouldKeepAlive = false;
     response.once('close', () => socket.destroy());
     if (response.req.complete) door.refused(refusal.code);
-    else response.emit('malformed', refusal);
+    else exchange.malformed?.(refusal);
   });
   await bind(server, config, socket);
   const { port } = server.address() as AddressInfo;
@@ -143,8 +147,11 @@ export async function listen(config: Listener, door: Door, socket?: number): Pro
     if (!server.listening) return;
     server.keepAliveTimeout = idle_ms;
     server.keepAliveTimeoutBuffer = 0;
-    for (const response of exchanges.values()) response.shouldKeepAlive = false;
-    for (const one of open) if (!exchanges.has(one)) one.setTimeout(idle_ms);
+    for (const [one, last] of open) {
+      const exchange = underWay(last);
+      if (exchange === undefined) one.setTimeout(idle_ms);
+      else exchange.response.shouldKeepAlive = false;
+    }
     // What Node's HTTP server adds to this would cut off the idle ones at once; it is due once all have gone.
     TcpServer.prototype.close.call(server);
     void closed.then(() => server.close());
@@ -168,6 +175,15 @@ export async function listen(config: Listener, door: Door, socket?: number): Pro
       clearTimeout(timer);
     },
   };
+}
+
+interface Exchange {
+  readonly response: ServerResponse;
+  malformed: Malformed | undefined;
+}
+
+function underWay(last: Exchange | undefined): Exchange | undefined {
+  return last?.response.closed === false ? last : undefined;
 }
 
 async function bind(server: Server, { host, port }: Listener, fd: number | undefined): Promise<void> {

@@ -58,7 +58,7 @@ export function refuseRaw(socket: Socket, error: GatewayError, instance: string)
 }
 
 /** Headers of every response, whatever answers: `x-accel-buffering` keeps nginx from holding streams back. */
-export function everyResponse(instance: string): Record<string, string> {
+export function everyResponse(instance: string) {
   return {
     'x-request-id': `req_${crypto.randomUUID().replaceAll('-', '')}`,
     'x-lanyard-instance': instance,

@@ -1,6 +1,9 @@
 // The caller's side of one exchange: what has been written, whether the caller is still there, and the keep-alives that
 // fill a stream's silence. Headers are held back until there is something to say; only a streamed call that has waited
 // for `keep_alive_ms` is committed to 200 early, and from then on fails in-band.
+//
+// A stream's pieces are framed here and written to the socket as one buffer each: Node's `response.write` makes four
+// writes of one chunk, gathered on the next tick.
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { errorBody, errorHeaders, type GatewayError } from '../wire/errors.ts';
 import { KEEP_ALIVE } from '../wire/sse.ts';
@@ -19,6 +22,8 @@ type Patience = Pick<Limits, 'keep_alive_ms' | 'reader_idle_ms'>;
 
 /** How much of a whole answer is written at once. */
 const PIECE_BYTES = 256 * 1024;
+const CR = 0x0d;
+const LF = 0x0a;
 const STREAM_TYPE = 'text/event-stream; charset=utf-8';
 
 export class Reply {
@@ -27,7 +32,7 @@ export class Reply {
   /** Resolves when the response has been written out whole, or its socket is gone. */
   readonly closed: Promise<void>;
   /** Sent with the head; steps add to them before anything is written. */
-  readonly headers: Headers = {};
+  readonly headers: Headers;
   /** The caller left before the whole response was written out. */
   gone = false;
 
@@ -36,19 +41,17 @@ export class Reply {
   readonly #abort = new AbortController();
   #streamed = false;
   #silence: NodeJS.Timeout | undefined;
+  /** When something was last written to a stream, or its silence began. */
+  #spoke_at = 0;
   #unread: NodeJS.Timeout | undefined;
 
-  constructor(response: ServerResponse, limits: Patience) {
+  constructor(response: ServerResponse, limits: Patience, headers: Headers = {}) {
     this.#response = response;
     this.#limits = limits;
+    this.headers = headers;
     this.signal = this.#abort.signal;
-    // A FIN means that the caller has left. Node would first wait until one who has stopped reading took what is pending.
-    const { socket } = response;
-    const leave = (): void => void (response.writableEnded || response.destroy());
-    socket?.once('end', leave);
     this.closed = new Promise((resolve) => {
       response.once('close', () => {
-        socket?.off('end', leave);
         clearTimeout(this.#silence);
         clearTimeout(this.#unread);
         if (!response.writableFinished) {
@@ -79,27 +82,38 @@ export class Reply {
     this.#streamed = true;
     // Nobody would clear the timer of one who left while the body's last byte came in.
     if (this.gone) return;
-    this.#silence = setTimeout(() => {
-      if (!this.#response.writableNeedDrain) {
-        this.#commitStream();
-        this.#response.write(KEEP_ALIVE);
-      }
-      this.#silence?.refresh();
-    }, this.#limits.keep_alive_ms);
+    this.#spoke_at = performance.now();
+    this.#fillSilence(this.#limits.keep_alive_ms);
   }
 
-  /** Writes whole events; false when the caller does not read as fast: then `drained` says when to go on. */
+  /**
+   * Writes whole events, of which it takes a copy; false when the caller does not read as fast: then `drained` says when to
+   * go on.
+   */
   write(events: Buffer): boolean {
-    this.#commitStream();
-    this.#silence?.refresh();
-    return this.#response.write(events);
+    this.#spoke_at = performance.now();
+    const response = this.#response;
+    const { socket } = response;
+    // The first piece goes with the head. One of several requests sent at once has no socket until its turn comes, and to
+    // HTTP/1.0 nothing is framed.
+    if (!this.committed || socket === null || !response.chunkedEncoding) {
+      this.#commitStream();
+      // Corked by itself it would be written on the next tick, and behind what goes straight to the socket until then.
+      response.cork();
+      const flowing = response.write(Buffer.from(events));
+      response.uncork();
+      return flowing;
+    }
+    return socket.write(framed(events));
   }
 
   /** Calls back once the caller has read on; one who reads nothing for `reader_idle_ms` is cut off. */
   drained(go_on: () => void): void {
     clearTimeout(this.#unread);
     this.#unread = setTimeout(() => this.#response.destroy(), this.#limits.reader_idle_ms);
-    this.#response.once('drain', () => {
+    // Of what went straight to the socket the response knows nothing.
+    const { socket } = this.#response;
+    (this.#response.writableNeedDrain || socket === null ? this.#response : socket).once('drain', () => {
       clearTimeout(this.#unread);
       go_on();
     });
@@ -134,6 +148,18 @@ export class Reply {
     this.#abort.abort(error);
   }
 
+  /** Looks when it is due whether anything was written meanwhile: a timer begun anew with each piece would cost more. */
+  #fillSilence(wait_ms: number): void {
+    this.#silence = setTimeout(() => {
+      const left_ms = this.#spoke_at + this.#limits.keep_alive_ms - performance.now();
+      // Timers count whole milliseconds of a clock of their own.
+      if (left_ms > 1) return this.#fillSilence(left_ms);
+      const response = this.#response;
+      if (!response.writableNeedDrain && response.socket?.writableNeedDrain !== true) this.write(KEEP_ALIVE);
+      this.#fillSilence(this.#limits.keep_alive_ms);
+    }, wait_ms);
+  }
+
   #commitStream(): void {
     if (this.committed) return;
     this.#response.writeHead(200, { ...this.headers, 'content-type': STREAM_TYPE });
@@ -158,8 +184,24 @@ export class Reply {
 
   #endNow(last: Buffer): void {
     this.#response.end(last);
-    if (this.#response.writableFinished) return;
+    // The system has all of it: nobody waits for the reader any more.
+    if (this.#response.writableFinished || this.#response.socket?.writableLength === 0) return;
     clearTimeout(this.#unread);
     this.#unread = setTimeout(() => this.#response.destroy(), this.#limits.reader_idle_ms);
   }
+}
+
+/** One chunk of a chunked body (RFC 9112 §7.1), in one buffer. */
+function framed(bytes: Buffer): Buffer {
+  const size = bytes.length.toString(16);
+  const chunk = Buffer.allocUnsafe(size.length + bytes.length + 4);
+  chunk.write(size, 'latin1');
+  let at = size.length;
+  chunk[at++] = CR;
+  chunk[at++] = LF;
+  chunk.set(bytes, at);
+  at += bytes.length;
+  chunk[at++] = CR;
+  chunk[at] = LF;
+  return chunk;
 }

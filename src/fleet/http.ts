@@ -1,64 +1,42 @@
-// The one door to undici: a request to a backend, and its answer as a status, headers and a paused body. Bytes are
-// pushed from the backend's socket to a sink with backpressure, without a stream object or a promise per chunk.
+// A request to a backend, and its answer as a status, headers and a paused body: the door through which everything is
+// asked. Sockets are kept for the next request, the latest used first; each carries one request at a time.
 //
-// undici's own timeouts, retries and decompression are off: ours have names, and its interceptors had CVEs in 2026.
-import { Client, Pool, buildConnector, type Dispatcher } from 'undici';
-import { HttpFault, faultOf, type FaultKind } from './fault.ts';
+// It is ours, and small, because it is the hot path: nothing is retried, decompressed or followed here, and every wait has a
+// name. HTTP/1.1 only.
+import { Channel, readBuffer, type Origin } from './channel.ts';
+import { Exchange, type HttpAnswer, type Waits } from './exchange.ts';
+import { HttpFault } from './fault.ts';
+
+export type { Body, HttpAnswer } from './exchange.ts';
 
 export interface Ask {
   readonly method: 'GET' | 'POST';
+  /** As it stands in the request line. */
   readonly path: string;
   readonly headers: Readonly<Record<string, string>>;
   readonly body: Buffer | undefined;
 }
 
-/** Where an answer's bytes go. `data` returns false to be left alone until `Body.resume()`. */
-interface Sink {
-  data(chunk: Buffer): boolean;
-  end(): void;
-  fail(fault: HttpFault): void;
-}
-
-export interface Body {
-  /** Starts the flow. Anything that happened before is told first. */
-  attach(sink: Sink): void;
-  resume(): void;
-  /** Destroys the backend's socket unless the answer has already ended; nothing is told to the sink after that. */
-  destroy(): void;
-  readonly ended: boolean;
-}
-
-export interface HttpAnswer {
-  readonly status: number;
-  readonly headers: Readonly<Record<string, string | string[] | undefined>>;
-  readonly body: Body;
-}
-
-interface Waits {
-  /** Longest wait for the first byte of the body, in milliseconds. */
-  readonly first_byte_ms: number;
-  /** Longest silence within the body. */
-  readonly idle_ms: number;
-}
+/** In a request's head nothing else may stand (RFC 9110 §5.5): a line break in a configured key would be another header. */
+const PRINTABLE = /^[\t\x20-\x7e\x80-\xff]*$/;
 
 export class Connection {
-  readonly #origin: string;
-  readonly #options: Pool.Options;
-  readonly #pool: Pool;
+  readonly #origin: Origin;
+  readonly #connect_ms: number;
+  readonly #idle_ms: number;
+  readonly #read = readBuffer();
+  readonly #all = new Set<Channel>();
+  /** The one that became free last at the end. */
+  readonly #free: Channel[] = [];
+  readonly #fresh = new Set<Channel>();
+  #sweep: NodeJS.Timeout | undefined;
+  #closing: (() => void) | undefined;
 
   /** `origin` as `http://host:port`; `idle_ms`: how long an unused socket is kept, below the backend's own limit. */
   constructor(origin: string, { connect_ms, idle_ms }: { connect_ms: number; idle_ms: number }) {
-    this.#origin = origin;
-    this.#options = {
-      connect: markReuse(buildConnector({ timeout: connect_ms, allowH2: false })),
-      pipelining: 1,
-      keepAliveTimeout: idle_ms,
-      keepAliveMaxTimeout: idle_ms,
-      headersTimeout: 0,
-      bodyTimeout: 0,
-      maxHeaderSize: 32 * 1024,
-    };
-    this.#pool = new Pool(origin, this.#options);
+    this.#origin = originOf(origin);
+    this.#connect_ms = connect_ms;
+    this.#idle_ms = idle_ms;
   }
 
   /**
@@ -68,19 +46,73 @@ export class Connection {
   send(ask: Ask, waits: Waits, signal: AbortSignal | undefined, fresh = false): Promise<HttpAnswer> {
     return new Promise((resolve, reject) => {
       if (signal?.aborted === true) return reject(new HttpFault('aborted', 'signal'));
-      const client = fresh ? new Client(this.#origin, this.#options) : undefined;
-      const exchange = new Exchange(waits, signal, resolve, reject, () => void client?.close());
-      (client ?? this.#pool).dispatch(ask, exchange);
+      if (this.#closing !== undefined) return reject(new HttpFault('connect', 'CLOSED'));
+      const written = { head: headOf(ask, this.#origin), body: ask.body };
+      new Exchange(written, waits, signal, resolve, reject).by(this.#channel(fresh));
     });
   }
 
   /** Lets requests under way finish, then closes every socket. */
-  async close(): Promise<void> {
-    await this.#pool.close();
+  close(): Promise<void> {
+    const closed = new Promise<void>((resolve) => (this.#closing = resolve));
+    for (const channel of this.#free.splice(0)) channel.destroy();
+    this.#closed();
+    return closed;
   }
 
-  async destroy(): Promise<void> {
-    await this.#pool.destroy();
+  destroy(): Promise<void> {
+    const closed = this.close();
+    for (const channel of this.#all) channel.cut();
+    return closed;
+  }
+
+  #channel(fresh: boolean): Channel {
+    const now = performance.now();
+    for (let kept = fresh ? undefined : this.#free.pop(); kept !== undefined; kept = this.#free.pop()) {
+      if (kept.usable && kept.free_until > now) return kept;
+      kept.destroy();
+    }
+    const channel = new Channel(this.#origin, this.#connect_ms, this.#read, {
+      free: (one) => this.#take_back(one),
+      gone: (one) => {
+        this.#all.delete(one);
+        this.#fresh.delete(one);
+        const at = this.#free.indexOf(one);
+        if (at >= 0) this.#free.splice(at, 1);
+        this.#closed();
+      },
+    });
+    this.#all.add(channel);
+    if (fresh) this.#fresh.add(channel);
+    return channel;
+  }
+
+  #take_back(channel: Channel): void {
+    if (this.#closing !== undefined || this.#fresh.has(channel)) return channel.destroy();
+    const kept_ms = Math.min(this.#idle_ms, channel.keep_ms);
+    if (kept_ms <= 0) return channel.destroy();
+    channel.free_until = performance.now() + kept_ms;
+    this.#free.push(channel);
+    if (this.#sweep === undefined) this.#sweepIn(kept_ms);
+  }
+
+  #sweepIn(wait_ms: number): void {
+    this.#sweep = setTimeout(() => this.#dropIdle(), Math.max(1, wait_ms)).unref();
+  }
+
+  #dropIdle(): void {
+    this.#sweep = undefined;
+    const now = performance.now();
+    let next = Infinity;
+    for (const channel of this.#free) {
+      if (channel.free_until > now) next = Math.min(next, channel.free_until);
+      else channel.destroy();
+    }
+    if (next < Infinity) this.#sweepIn(next - now);
+  }
+
+  #closed(): void {
+    if (this.#closing !== undefined && this.#all.size === 0) this.#closing();
   }
 }
 
@@ -101,9 +133,11 @@ export function readAll(answer: HttpAnswer, bytes_max: number, wait_ms?: number)
     }
     answer.body.attach({
       data: (chunk) => {
-        parts.push(chunk);
         bytes += chunk.length;
-        if (bytes <= bytes_max) return true;
+        if (bytes <= bytes_max) {
+          parts.push(Buffer.from(chunk));
+          return true;
+        }
         answer.body.destroy();
         reject(new HttpFault('garbage', 'answer_bytes_max'));
         return false;
@@ -115,149 +149,25 @@ export function readAll(answer: HttpAnswer, bytes_max: number, wait_ms?: number)
   return timer === undefined ? whole : whole.finally(() => clearTimeout(timer));
 }
 
-type Wait = keyof Waits;
-
-/** One request on its way: undici's handler on one side, `Body` on the other. */
-class Exchange implements Dispatcher.DispatchHandler, Body {
-  ended = false;
-
-  readonly #waits: Waits;
-  readonly #signal: AbortSignal | undefined;
-  readonly #resolve: (answer: HttpAnswer) => void;
-  readonly #reject: (fault: HttpFault) => void;
-  readonly #closed: () => void;
-  readonly #onAbort = (): void => this.#stop('aborted', 'signal');
-  #controller: Dispatcher.DispatchController | undefined;
-  #timer: NodeJS.Timeout | undefined;
-  #sink: Sink | undefined;
-  #fault: HttpFault | undefined;
-  #waiting: Wait = 'first_byte_ms';
-  #begun = false;
-  #answered = false;
-  #abandoned = false;
-
-  constructor(
-    waits: Waits,
-    signal: AbortSignal | undefined,
-    resolve: (answer: HttpAnswer) => void,
-    reject: (fault: HttpFault) => void,
-    closed: () => void,
-  ) {
-    this.#waits = waits;
-    this.#signal = signal;
-    this.#resolve = resolve;
-    this.#reject = reject;
-    this.#closed = closed;
-    signal?.addEventListener('abort', this.#onAbort, { once: true });
-    this.#wait('first_byte_ms');
-  }
-
-  onRequestStart(controller: Dispatcher.DispatchController): void {
-    this.#controller = controller;
-    if (this.#fault !== undefined) controller.abort(this.#fault);
-  }
-
-  /** Its first byte. */
-  onResponseStarted(): void {
-    this.#begun = true;
-  }
-
-  onResponseStart(
-    controller: Dispatcher.DispatchController,
-    status: number,
-    headers: Readonly<Record<string, string | string[] | undefined>>,
-  ): void {
-    if (status < 200) return;
-    this.#answered = true;
-    controller.pause();
-    this.#resolve({ status, headers, body: this });
-  }
-
-  onResponseData(controller: Dispatcher.DispatchController, chunk: Buffer): void {
-    if (this.#abandoned) return;
-    // vLLM sends its headers at once and its first event after the prefill: only a byte of the body ends that wait.
-    if (this.#waiting === 'first_byte_ms') this.#wait('idle_ms');
-    else this.#timer?.refresh();
-    if (this.#sink?.data(chunk) === false) {
-      // While the caller does not read, the backend's silence is not its fault.
-      controller.pause();
-      clearTimeout(this.#timer);
-      this.#timer = undefined;
-    }
-  }
-
-  onResponseEnd(): void {
-    this.ended = true;
-    this.#finish();
-    if (!this.#abandoned) this.#sink?.end();
-  }
-
-  onResponseError(_controller: Dispatcher.DispatchController, error: Error): void {
-    if (this.ended) return;
-    this.#finish();
-    const phase = this.#controller === undefined ? 'connecting' : this.#begun ? 'answering' : 'asked';
-    const fault = (this.#fault ??= faultOf(error, phase));
-    this.ended = true;
-    if (!this.#answered) this.#reject(fault);
-    else if (!this.#abandoned) this.#sink?.fail(fault);
-  }
-
-  attach(sink: Sink): void {
-    this.#sink = sink;
-    if (this.ended) {
-      if (this.#fault === undefined) sink.end();
-      else sink.fail(this.#fault);
-      return;
-    }
-    this.resume();
-  }
-
-  resume(): void {
-    if (this.ended) return;
-    if (this.#timer === undefined) this.#wait(this.#waiting);
-    this.#controller?.resume();
-  }
-
-  destroy(): void {
-    this.#abandoned = true;
-    if (!this.ended) this.#stop('aborted', 'destroyed');
-  }
-
-  #wait(name: Wait): void {
-    clearTimeout(this.#timer);
-    this.#waiting = name;
-    this.#timer = setTimeout(() => this.#stop('timeout', name), this.#waits[name]);
-  }
-
-  #stop(kind: FaultKind, code: string): void {
-    if (this.ended) return;
-    this.#fault ??= new HttpFault(kind, code);
-    if (this.#controller !== undefined) return this.#controller.abort(this.#fault);
-    // Still connecting: nothing was sent, and `onRequestStart` will see to it that nothing is.
-    this.ended = true;
-    this.#finish();
-    this.#reject(this.#fault);
-  }
-
-  #finish(): void {
-    clearTimeout(this.#timer);
-    this.#timer = undefined;
-    this.#signal?.removeEventListener('abort', this.#onAbort);
-    this.#closed();
-  }
+function originOf(text: string): Origin {
+  const { protocol, hostname, port, host } = new URL(text);
+  const secure = protocol === 'https:';
+  return {
+    secure,
+    // An IPv6 address stands in brackets in a URL, and nowhere else.
+    host: hostname.replace(/^\[(.*)\]$/, '$1'),
+    port: port === '' ? (secure ? 443 : 80) : Number(port),
+    authority: host,
+  };
 }
 
-/**
- * A socket that has already carried an answer may have been closed by the backend at the very moment it is used again
- * (vLLM's server closes after 5 s). Such a reset says nothing of this request, so the error must tell that it was reused.
- */
-function markReuse(connect: buildConnector.connector): buildConnector.connector {
-  return (options, callback) =>
-    connect(options, (error, socket) => {
-      socket?.prependListener('error', (fault: Error) => {
-        if (!('socket' in fault)) Object.assign(fault, { socket: { bytesRead: socket.bytesRead } });
-      });
-      if (error === null) callback(null, socket);
-      else callback(error, null);
-    });
+/** @throws TypeError for what cannot stand in a header */
+function headOf({ method, path, headers, body }: Ask, { authority }: Origin): string {
+  let head = `${method} ${path} HTTP/1.1\r\nhost: ${authority}\r\nconnection: keep-alive\r\n`;
+  for (const name in headers) {
+    const value = headers[name]!;
+    if (!PRINTABLE.test(value)) throw new TypeError(`the header ${name} cannot be sent`);
+    head += `${name}: ${value}\r\n`;
+  }
+  return body === undefined ? `${head}\r\n` : `${head}content-length: ${body.length}\r\n\r\n`;
 }

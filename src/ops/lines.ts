@@ -1,14 +1,11 @@
 // Where the log's lines go: gathered for a moment, written together, never waited for. A reader that stands still costs
 // lines, which are counted, and neither memory nor the process; one that has gone costs nothing at all.
-//
-// pino's own destination (sonic-boom 4.2) keeps lines without bound unless told otherwise, and at the exit it repeats a
-// write that fails for as long as it fails.
 import { write, writeSync } from 'node:fs';
 
 /** What waits to be written; beyond it new lines are lost. */
 const PENDING_BYTES_MAX = 8 << 20;
-/** So much is written without waiting for more. */
-const ENOUGH_BYTES = 4096;
+/** So much is written without waiting for more: each write is a trip through libuv's threads. */
+const ENOUGH_BYTES = 32 * 1024;
 const GATHER_MS = 200;
 /** Until a write that the system did not take is tried again. */
 const AGAIN_MS = 50;

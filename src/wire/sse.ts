@@ -62,7 +62,10 @@ export class EventStream {
     return this.done || this.#finished.size >= this.#options.choices;
   }
 
-  /** Takes the next bytes, gives what may go to the caller now: whole events, possibly none. */
+  /**
+   * Takes the next bytes, gives what may go to the caller now: whole events, possibly none. They may be views of what was
+   * given.
+   */
   push(chunk: Buffer): Buffer {
     if (this.done || this.failure !== undefined) return NOTHING;
     const bytes = this.#normalise(this.#rest.length > 0 ? Buffer.concat([this.#rest, chunk]) : chunk);
@@ -106,7 +109,8 @@ export class EventStream {
       at = end;
     }
     if (kept < at) out.push(bytes.subarray(kept, at));
-    this.#rest = this.done ? NOTHING : bytes.subarray(at);
+    // A copy: the bytes are the reader's.
+    this.#rest = this.done || at === bytes.length ? NOTHING : Buffer.from(bytes.subarray(at));
     if (this.#rest.length > this.#event_bytes_max) {
       this.failure = new GatewayError('upstream_invalid', 'The backend sent an event too large to pass on.', {
         cause: 'event over event_bytes_max',

@@ -98,6 +98,7 @@ async function instead(engine: Engine, visit: Visit, ask: Ask | undefined): Prom
     return true;
   };
   const status = pick(faults, 'status');
+  if (status !== undefined && pick(faults, 'hold')) await engine.gate.wait(visit.gone);
   if (status) {
     const { body } = mistake(engine, status.status >= 429 ? 'overloaded' : 'bad_request', ask, undefined);
     return tell({ ...status, body: status.body ?? body });

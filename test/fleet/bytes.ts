@@ -1,4 +1,4 @@
-// A server made of bytes and the connection to it, for the tests of the door to undici.
+// A server made of bytes and the connection to it, for the tests of the door to backends.
 import { readFileSync } from 'node:fs';
 import { createServer, type AddressInfo, type Socket } from 'node:net';
 import { createServer as createTlsServer } from 'node:tls';
@@ -68,8 +68,5 @@ export async function faultOf(promise: Promise<unknown>): Promise<HttpFault> {
 }
 
 export async function text(answer: HttpAnswer): Promise<string> {
-  const body = await readAll(answer, 1 << 20);
-  // undici gives a socket back on the turn after its answer.
-  await new Promise((resolve) => setImmediate(resolve));
-  return body.toString();
+  return (await readAll(answer, 1 << 20)).toString();
 }

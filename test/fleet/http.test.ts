@@ -1,4 +1,4 @@
-// The door to undici, against servers made of bytes: what is reused, and that whatever ends a request ends it once and
+// The door to backends, against servers made of bytes: what is reused, and that whatever ends a request ends it once and
 // closes its socket.
 import { describe, expect, test } from 'vitest';
 import type { HttpFault } from '../../src/fleet/fault.ts';

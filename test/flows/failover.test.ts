@@ -351,16 +351,15 @@ backends:
 models:
   m: [b0/x, b1/x]
 `);
+    const overloaded: Fault = { kind: 'status', status: 502 };
+    for (const engine of engines) engine.always({ kind: 'all', faults: [{ kind: 'hold' }, overloaded] });
+    const asking = spread(gateway);
+    await expect.poll(() => engines.reduce((sum, { held }) => sum + held, 0), { timeout: 10_000 }).toBe(100);
     for (const engine of engines) {
-      engine.always({
-        kind: 'all',
-        faults: [
-          { kind: 'delay', ms: 300 },
-          { kind: 'status', status: 502 },
-        ],
-      });
+      engine.always(overloaded);
+      engine.release();
     }
-    const told = await spread(gateway);
+    const told = await asking;
     const attempts = engines.reduce((sum, { asked }) => sum + asked.length, 0);
     expect(attempts).toBeGreaterThan(100);
     expect(attempts).toBeLessThanOrEqual(120);
