@@ -7,7 +7,7 @@ import Koa, { type Context, type Middleware } from 'koa';
 import { allowOrigins, corsHeaders } from './edge/cors.ts';
 import type { Handler, Malformed } from './edge/listener.ts';
 import { everyResponse, refuseAmbiguity } from './edge/refusal.ts';
-import { Reply } from './edge/reply.ts';
+import { Reply, type Headers } from './edge/reply.ts';
 import { describeError } from './ops/log.ts';
 import { about } from './pages/about.ts';
 import { health, ready, type Condition } from './pages/health.ts';
@@ -121,26 +121,25 @@ function answerHot(
 ): Malformed {
   const ground = host.ground();
   const { config, metrics } = ground;
-  const headers = { ...everyResponse(host.instance), ...corsHeaders(request, config.cors_origins) };
+  const headers: Headers & ReturnType<typeof everyResponse> = everyResponse(host.instance);
+  if (config.cors_origins.length > 0) Object.assign(headers, corsHeaders(request, config.cors_origins));
   const reply = new Reply(response, config.limits, headers);
   const leave = host.enter(reply);
-  const answered = async (): Promise<void> => {
-    try {
-      refuseAmbiguity(request);
-      const visit = { id: headers['x-request-id'], request, reply, listener, address: addressOf(request, host) };
-      await serve(ground, endpoint, visit);
-    } catch (error) {
-      // The line itself never fails: this was refused before it.
-      const failure = error instanceof GatewayError ? error : new GatewayError('internal_error', 'The gateway failed.');
-      metrics.refused(failure.code);
-      reply.fail(failure);
-      await reply.closed;
-    } finally {
-      leave();
-      linger(request);
-    }
+  const end = (): void => {
+    leave();
+    linger(request);
   };
-  void answered();
+  try {
+    refuseAmbiguity(request);
+    const visit = { id: headers['x-request-id'], request, reply, listener, address: addressOf(request, host) };
+    void serve(ground, endpoint, visit).then(end);
+  } catch (error) {
+    // The line itself never fails: this was refused before it.
+    const failure = error instanceof GatewayError ? error : new GatewayError('internal_error', 'The gateway failed.');
+    metrics.refused(failure.code);
+    reply.fail(failure);
+    void reply.closed.then(end);
+  }
   return (refusal) => reply.stop(refusal);
 }
 

@@ -109,7 +109,7 @@ export async function inquire(backend: Backend, path: string, wait_ms: number, b
     AbortSignal.timeout(Math.ceil(wait_ms)),
   );
   const text = (await readAll(answer, BYTES_MAX, wait_ms)).toString('utf8');
-  const date = typeof answer.headers['date'] === 'string' ? Date.parse(answer.headers['date']) : Number.NaN;
+  const date = Date.parse(answer.headers.get('date') ?? '');
   return { status: answer.status, text, json: parsed(text), date: Number.isNaN(date) ? undefined : date };
 }
 

@@ -15,13 +15,15 @@ export class ClientGone extends Error {
   readonly at = performance.now();
 }
 
-type Headers = Record<string, string | number>;
+export type Headers = Record<string, string | number>;
 
 /** How long a stream may be silent, and a caller leave unread what it was sent. */
 type Patience = Pick<Limits, 'keep_alive_ms' | 'reader_idle_ms'>;
 
 /** How much of a whole answer is written at once. */
 const PIECE_BYTES = 256 * 1024;
+/** A whole answer up to this size is joined to its head. */
+const ONE_PIECE_BYTES = 16 * 1024;
 const CR = 0x0d;
 const LF = 0x0a;
 const STREAM_TYPE = 'text/event-stream; charset=utf-8';
@@ -183,7 +185,9 @@ export class Reply {
   }
 
   #endNow(last: Buffer): void {
-    this.#response.end(last);
+    // As a string of bytes a short body goes out in one piece with its head.
+    if (last.length <= ONE_PIECE_BYTES && !this.#streamed) this.#response.end(last.toString('latin1'), 'latin1');
+    else this.#response.end(last);
     // The system has all of it: nobody waits for the reader any more.
     if (this.#response.writableFinished || this.#response.socket?.writableLength === 0) return;
     clearTimeout(this.#unread);

@@ -7,22 +7,25 @@ import type { Body, HttpAnswer } from './http.ts';
 /** After `[DONE]` the backend has this long to end its response, or loses the connection. */
 const GOODBYE_MS = 1_000;
 
+interface Hears {
+  tell(backend: Backend, news: News): void;
+}
+
 export class Answer implements Disposable {
   readonly backend: Backend;
   readonly content_type: string;
   readonly http: HttpAnswer;
   readonly #slot: Slot;
-  readonly #tell: (news: News) => void;
+  readonly #fleet: Hears;
   #complete = false;
 
-  /** `tell` hears whether the backend kept its word. */
-  constructor(slot: Slot, http: HttpAnswer, tell: (news: News) => void) {
+  /** `fleet` hears whether the backend kept its word. */
+  constructor(slot: Slot, http: HttpAnswer, fleet: Hears) {
     this.backend = slot.backend;
     this.http = http;
     this.#slot = slot;
-    this.#tell = tell;
-    const type = http.headers['content-type'];
-    this.content_type = typeof type === 'string' ? type.toLowerCase() : '';
+    this.#fleet = fleet;
+    this.content_type = http.headers.get('content-type')?.toLowerCase() ?? '';
   }
 
   get body(): Body {
@@ -32,12 +35,12 @@ export class Answer implements Disposable {
   /** All that matters has been read: what may still come is only the end. */
   completed(): void {
     this.#complete = true;
-    this.#tell('succeeded');
+    this.#fleet.tell(this.backend, 'succeeded');
   }
 
   /** The backend broke off, or made no sense. */
   broke(): void {
-    this.#tell('answer');
+    this.#fleet.tell(this.backend, 'answer');
   }
 
   [Symbol.dispose](): void {

@@ -14,19 +14,22 @@ import {
 } from '../wire/body.ts';
 import type { Call } from '../types.ts';
 
+const HEADERS = {
+  'content-type': 'application/json',
+  // What is compressed cannot be looked into, and decompressors have had their bombs.
+  'accept-encoding': 'identity',
+  'user-agent': 'lanyard',
+};
+const STREAMED = { ...HEADERS, accept: 'text/event-stream' };
+const WHOLE = { ...HEADERS, accept: 'application/json' };
+
 /** `request_id` is ours: a caller's own never goes to a backend (vLLM CVE-2026-116176). */
 export function askOf(call: Call, backend: Backend, name: string, request_id: string): Ask {
   return {
     method: 'POST',
     path: backend.route(call.endpoint),
-    headers: {
-      'content-type': 'application/json',
-      accept: call.streamed ? 'text/event-stream' : 'application/json',
-      // What is compressed cannot be looked into, and decompressors have had their bombs.
-      'accept-encoding': 'identity',
-      'user-agent': 'lanyard',
-      'x-request-id': request_id,
-    },
+    headers: call.streamed ? STREAMED : WHOLE,
+    id: request_id,
     body: splice(call.body, edits(call, backend, name)),
   };
 }

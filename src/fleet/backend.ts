@@ -62,7 +62,8 @@ export class Backend {
     const url = new URL(config.url);
     this.#path = url.pathname.replace(/\/+$/, '');
     this.#root = this.#path.endsWith(this.engine.base) ? this.#path.slice(0, -this.engine.base.length) : this.#path;
-    this.#connection = new Connection(url.origin, { connect_ms, idle_ms: SOCKET_IDLE_MS });
+    const authorization = config.key === undefined ? undefined : `Bearer ${config.key}`;
+    this.#connection = new Connection(url.origin, { connect_ms, idle_ms: SOCKET_IDLE_MS, authorization });
   }
 
   get slots(): number {
@@ -99,10 +100,8 @@ export class Backend {
     return `${this.#root}${path}`;
   }
 
-  async send(ask: Ask, waits: Waits, signal: AbortSignal | undefined, fresh = false): Promise<HttpAnswer> {
-    const { key } = this.config;
-    const headers = key === undefined ? ask.headers : { ...ask.headers, authorization: `Bearer ${key}` };
-    return await this.#connection.send({ ...ask, headers }, waits, signal, fresh);
+  send(ask: Ask, waits: Waits, signal: AbortSignal | undefined, fresh = false): Promise<HttpAnswer> {
+    return this.#connection.send(ask, waits, signal, fresh);
   }
 
   /** Bytes flowed from it: it lives, whatever a probe says. */

@@ -102,8 +102,8 @@ export class Channel implements Hearer {
   }
 
   head(status: number, headers: AnswerHeaders, length: number | undefined): void {
-    const told = headers['keep-alive'];
-    if (typeof told === 'string') this.keep_ms = keepMs(told);
+    const told = headers.get('keep-alive');
+    if (told !== undefined) this.keep_ms = keepMs(told);
     this.#exchange?.head(status, headers, length);
   }
 

@@ -13,15 +13,26 @@ export interface Ask {
   readonly method: 'GET' | 'POST';
   /** As it stands in the request line. */
   readonly path: string;
+  /** The same object for the same headers: what they are written as is kept with it. */
   readonly headers: Readonly<Record<string, string>>;
+  /** Sent as `x-request-id`. */
+  readonly id?: string;
   readonly body: Buffer | undefined;
 }
 
 /** In a request's head nothing else may stand (RFC 9110 §5.5): a line break in a configured key would be another header. */
 const PRINTABLE = /^[\t\x20-\x7e\x80-\xff]*$/;
 
+interface Options {
+  readonly connect_ms: number;
+  readonly idle_ms: number;
+  /** Goes with every request. */
+  readonly authorization?: string | undefined;
+}
+
 export class Connection {
   readonly #origin: Origin;
+  readonly #authorization: string | undefined;
   readonly #connect_ms: number;
   readonly #idle_ms: number;
   readonly #read = readBuffer();
@@ -29,12 +40,14 @@ export class Connection {
   /** The one that became free last at the end. */
   readonly #free: Channel[] = [];
   readonly #fresh = new Set<Channel>();
+  readonly #lines = new WeakMap<Ask['headers'], string>();
   #sweep: NodeJS.Timeout | undefined;
   #closing: (() => void) | undefined;
 
   /** `origin` as `http://host:port`; `idle_ms`: how long an unused socket is kept, below the backend's own limit. */
-  constructor(origin: string, { connect_ms, idle_ms }: { connect_ms: number; idle_ms: number }) {
+  constructor(origin: string, { connect_ms, idle_ms, authorization }: Options) {
     this.#origin = originOf(origin);
+    this.#authorization = authorization;
     this.#connect_ms = connect_ms;
     this.#idle_ms = idle_ms;
   }
@@ -47,7 +60,7 @@ export class Connection {
     return new Promise((resolve, reject) => {
       if (signal?.aborted === true) return reject(new HttpFault('aborted', 'signal'));
       if (this.#closing !== undefined) return reject(new HttpFault('connect', 'CLOSED'));
-      const written = { head: headOf(ask, this.#origin), body: ask.body };
+      const written = { head: this.#headOf(ask), body: ask.body };
       new Exchange(written, waits, signal, resolve, reject).by(this.#channel(fresh));
     });
   }
@@ -64,6 +77,21 @@ export class Connection {
     const closed = this.close();
     for (const channel of this.#all) channel.cut();
     return closed;
+  }
+
+  /** @throws TypeError for what cannot stand in a header */
+  #headOf({ method, path, headers, id, body }: Ask): string {
+    let lines = this.#lines.get(headers);
+    if (lines === undefined) {
+      const { authority } = this.#origin;
+      const all: Record<string, string> = { host: authority, connection: 'keep-alive', ...headers };
+      if (this.#authorization !== undefined) all['authorization'] = this.#authorization;
+      lines = linesOf(all);
+      this.#lines.set(headers, lines);
+    }
+    const own = id === undefined ? '' : `x-request-id: ${id}\r\n`;
+    const length = body === undefined ? '' : `content-length: ${body.length}\r\n`;
+    return `${method} ${path} HTTP/1.1\r\n${lines}${own}${length}\r\n`;
   }
 
   #channel(fresh: boolean): Channel {
@@ -161,13 +189,11 @@ function originOf(text: string): Origin {
   };
 }
 
-/** @throws TypeError for what cannot stand in a header */
-function headOf({ method, path, headers, body }: Ask, { authority }: Origin): string {
-  let head = `${method} ${path} HTTP/1.1\r\nhost: ${authority}\r\nconnection: keep-alive\r\n`;
-  for (const name in headers) {
-    const value = headers[name]!;
-    if (!PRINTABLE.test(value)) throw new TypeError(`the header ${name} cannot be sent`);
-    head += `${name}: ${value}\r\n`;
-  }
-  return body === undefined ? `${head}\r\n` : `${head}content-length: ${body.length}\r\n\r\n`;
+function linesOf(headers: Readonly<Record<string, string>>): string {
+  return Object.entries(headers)
+    .map(([name, value]) => {
+      if (!PRINTABLE.test(value)) throw new TypeError(`the header ${name} cannot be sent`);
+      return `${name}: ${value}\r\n`;
+    })
+    .join('');
 }

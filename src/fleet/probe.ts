@@ -124,6 +124,13 @@ const NOT_TOLD: Told = { status: 0, body: undefined, lanyard: false };
 /** Asks by GET or, with a body, by POST. */
 type Get = (path: string, body?: string) => Promise<Told>;
 
+const HEADERS = {
+  'content-type': 'application/json',
+  accept: 'application/json',
+  'accept-encoding': 'identity',
+  'user-agent': 'lanyard',
+};
+
 /** It says in so many words that it serves nobody, or not us: its message is the reason. */
 class Refusal extends Error {}
 
@@ -134,15 +141,9 @@ async function get(
   wait_ms: number,
   in_all: AbortSignal,
 ): Promise<Told> {
-  const headers = {
-    'content-type': 'application/json',
-    accept: 'application/json',
-    'accept-encoding': 'identity',
-    'user-agent': 'lanyard',
-  };
   const waits: Waits = { connect_ms: wait_ms, first_byte_ms: wait_ms, idle_ms: wait_ms };
   const method = body === undefined ? 'GET' : 'POST';
-  const ask: Ask = { method, path, headers, body: body === undefined ? undefined : Buffer.from(body) };
+  const ask: Ask = { method, path, headers: HEADERS, body: body === undefined ? undefined : Buffer.from(body) };
   const answer = await backend.send(ask, waits, AbortSignal.any([in_all, AbortSignal.timeout(wait_ms)]));
   const bytes = await readAll(answer, PROBE_BYTES_MAX);
   const { status } = answer;
@@ -153,7 +154,7 @@ async function get(
     // llama.cpp says so on every route but its list of models.
     throw new Refusal('loading');
   }
-  const lanyard = answer.headers['x-lanyard-instance'] !== undefined;
+  const lanyard = answer.headers.has('x-lanyard-instance');
   try {
     const told: unknown = JSON.parse(bytes.toString('utf8'));
     return { status, body: isJson(told) ? told : undefined, lanyard };

@@ -24,15 +24,21 @@ export function openLog(level: LogLevel, fd = 2): Log {
   // Opened as a stream, a pipe no longer blocks who writes to it (libuv's uv_pipe_open). Without a listener, what else
   // writes to a pipe whose reader has gone would end the process.
   if (fd === 2) process.stderr.on('error', () => undefined);
-  const time = stamps();
-  const line = (name: (typeof NAMES)[number], message: string, fields: Fields | undefined): string =>
-    `${JSON.stringify({ level: name, time: time(), ...fields, msg: message })}\n`;
-  const lines = openLines(fd, (count) => line('warn', 'log lines lost: they were not read', { count }));
+  const stamp = stamps();
+  const line = ({ name, at_ms, message, fields }: Entry): string =>
+    `${JSON.stringify({ level: name, time: stamp(at_ms), ...fields, msg: message })}\n`;
+  const lost = (count: number): Entry => ({
+    name: 'warn',
+    at_ms: Date.now(),
+    message: 'log lines lost: they were not read',
+    fields: { count },
+  });
+  const lines = openLines(fd, line, lost);
   let least: number = RANKS[level];
   const at =
     (rank: number) =>
     (message: string, fields?: Fields): void => {
-      if (rank >= least) lines.write(line(NAMES[rank] ?? 'error', message, fields));
+      if (rank >= least) lines.write({ name: NAMES[rank] ?? 'error', at_ms: Date.now(), message, fields });
     };
   return {
     debug: at(RANKS.DEBUG),
@@ -46,14 +52,21 @@ export function openLog(level: LogLevel, fd = 2): Log {
   };
 }
 
+/** One line, not made yet. */
+interface Entry {
+  readonly name: (typeof NAMES)[number];
+  readonly at_ms: number;
+  readonly message: string;
+  readonly fields: Fields | undefined;
+}
+
 /** ISO 8601 in UTC. The lines of one millisecond share a stamp: making it costs as much as half a line. */
-function stamps(): () => string {
+function stamps(): (at_ms: number) => string {
   let made_at = Number.NaN;
   let stamp = '';
-  return () => {
-    const now = Date.now();
-    if (now !== made_at) stamp = new Date(now).toISOString();
-    made_at = now;
+  return (at_ms) => {
+    if (at_ms !== made_at) stamp = new Date(at_ms).toISOString();
+    made_at = at_ms;
     return stamp;
   };
 }

@@ -11,24 +11,32 @@ export interface Place extends Disposable {
 }
 
 /** @throws GatewayError `rate_limit_exceeded`, `parallel_limit_exceeded`, or `limits_unavailable` (`fail: closed`) */
-export async function admit(
+export function admit(
   caller: Caller,
   ip: Limit | undefined,
   store: LimitStore,
   metrics: Metrics,
-): Promise<Place> {
+): Place | Promise<Place> {
   const demand = {
     ip: ip === undefined ? undefined : { bucket: caller.bucket, limit: ip },
     key: caller.limits === undefined ? undefined : { name: caller.key, limit: caller.limits },
   };
-  const verdict = await Promise.resolve(store.take(demand)).catch((error: unknown) => {
-    metrics.limiter.inc({ scope: 'all', decision: 'unavailable', source: store.state().source });
-    throw error;
-  });
+  const verdict = store.take(demand);
+  if (!(verdict instanceof Promise)) return placeOf(verdict, metrics);
+  return verdict.then(
+    (told) => placeOf(told, metrics),
+    (error: unknown) => {
+      metrics.limiter.inc({ scope: 'all', decision: 'unavailable', source: store.state().source });
+      throw error;
+    },
+  );
+}
+
+function placeOf(verdict: Verdict, metrics: Metrics): Place {
   const { refused_by: refused, source } = verdict;
   const headers = rateHeaders(verdict);
   if (refused === undefined) {
-    metrics.limiter.inc({ scope: 'all', decision: 'admitted', source });
+    metrics.admitted(source);
     return { headers, [Symbol.dispose]: () => verdict.release() };
   }
   metrics.limiter.inc({ scope: refused.scope, decision: refused.what, source });

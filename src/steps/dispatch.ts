@@ -5,7 +5,7 @@ import { askOf } from '../fleet/ask.ts';
 import type { Backend, Candidate } from '../fleet/backend.ts';
 import type { Fleet, Slot } from '../fleet/fleet.ts';
 import { HttpFault, type FaultKind } from '../fleet/fault.ts';
-import { readAll, type HttpAnswer } from '../fleet/http.ts';
+import { readAll, type Ask, type HttpAnswer } from '../fleet/http.ts';
 import type { Metrics } from '../ops/metrics.ts';
 import { GatewayError, type ErrorCode } from '../wire/errors.ts';
 import { meaningOf, readRefusal } from '../wire/refusals.ts';
@@ -36,16 +36,17 @@ export async function dispatch(
   let again = 0;
   try {
     for (;;) {
-      const slot = await hold(call, left, means, signal, outcome);
+      signal.throwIfAborted();
+      const slot = fleet.hold(left) ?? (await wait(call, left, means, signal, outcome));
       const { backend } = slot;
       outcome.model = slot.model;
       outcome.backend = backend.name;
       // Counted once it is made: the wait for its slot may end in a refusal.
       if (again > 0) outcome.retries += 1;
       try {
-        const http = await tryOn(call, slot, means, signal, outcome);
+        const http = await attempt(call, slot, means, signal, outcome);
         fleet.tell(backend, 'answering');
-        return new Answer(slot, http, (news) => fleet.tell(backend, news));
+        return new Answer(slot, http, fleet);
       } catch (error) {
         const failure = judged(error, slot, fleet, signal);
         if (failure.kind !== 'request') metrics.upstream_errors.inc({ backend: backend.name, kind: failure.kind });
@@ -62,16 +63,13 @@ export async function dispatch(
   }
 }
 
-async function hold(
+async function wait(
   call: Call,
   candidates: readonly Candidate[],
   { fleet, config: { limits } }: Means,
   signal: AbortSignal,
   outcome: Outcome,
 ): Promise<Slot> {
-  signal.throwIfAborted();
-  const free = fleet.hold(candidates);
-  if (free !== undefined) return free;
   const since = performance.now();
   const patience = { wait_ms: Math.max(limits.queue_wait_ms - outcome.queued_ms, 0), length_max: limits.queue_length };
   try {
@@ -81,42 +79,47 @@ async function hold(
   }
 }
 
-/** The slot is kept where a socket turns out to be stale: the fresh one is for the same attempt, and nobody comes between. */
-async function tryOn(call: Call, slot: Slot, means: Means, signal: AbortSignal, outcome: Outcome): Promise<HttpAnswer> {
-  const { fleet, metrics, config } = means;
-  try {
-    return await attempt(call, slot, config.limits, signal, outcome, false);
-  } catch (error) {
-    const stale = error instanceof HttpFault && error.kind === 'stale' && !signal.aborted;
-    if (!stale || !fleet.beginRetry()) throw error;
-    metrics.upstream_errors.inc({ backend: slot.backend.name, kind: error.kind });
-    outcome.retries += 1;
-    return await attempt(call, slot, config.limits, signal, outcome, true).finally(() => fleet.endRetries(1));
-  }
-}
-
 async function attempt(
   call: Call,
   slot: Slot,
-  limits: Limits,
+  means: Means,
   signal: AbortSignal,
   outcome: Outcome,
-  fresh: boolean,
 ): Promise<HttpAnswer> {
   const { backend, name } = slot;
-  const http = await backend.send(askOf(call, backend, name, outcome.id), limits, signal, fresh);
+  const { limits } = means.config;
+  const ask = askOf(call, backend, name, outcome.id);
+  let http: HttpAnswer;
+  try {
+    http = await backend.send(ask, limits, signal);
+  } catch (fault) {
+    http = await sendAfresh(fault, ask, slot, means, signal, outcome);
+  }
   if (http.status === 200) return http;
+  throw await refusalOf(http, backend);
+}
+
+/** The slot is kept where a socket turns out to be stale: the fresh one is for the same attempt, and nobody comes between. */
+async function sendAfresh(
+  fault: unknown,
+  ask: Ask,
+  { backend }: Slot,
+  { fleet, metrics, config }: Means,
+  signal: AbortSignal,
+  outcome: Outcome,
+): Promise<HttpAnswer> {
+  const stale = fault instanceof HttpFault && fault.kind === 'stale' && !signal.aborted;
+  if (!stale || !fleet.beginRetry()) throw fault;
+  metrics.upstream_errors.inc({ backend: backend.name, kind: fault.kind });
+  outcome.retries += 1;
+  return await backend.send(ask, config.limits, signal, true).finally(() => fleet.endRetries(1));
+}
+
+async function refusalOf(http: HttpAnswer, { secrets }: Backend): Promise<Refused> {
   const answer = await readAll(http, REFUSAL_BYTES_MAX, REFUSAL_MS).catch(() => Buffer.alloc(0));
-  const type = http.headers['content-type'];
-  const retry_after = http.headers['retry-after'];
-  const refusal = readRefusal(http.status, answer, typeof type === 'string' ? type : undefined);
-  throw new Refused(
-    http.status,
-    meaningOf(http.status, refusal, {
-      secrets: backend.secrets,
-      retry_after: typeof retry_after === 'string' ? retry_after : undefined,
-    }),
-  );
+  const { status, headers } = http;
+  const refusal = readRefusal(status, answer, headers.get('content-type'));
+  return new Refused(status, meaningOf(status, refusal, { secrets, retry_after: headers.get('retry-after') }));
 }
 
 /** A backend that answered, but not with 200. */

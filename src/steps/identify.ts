@@ -11,17 +11,17 @@ import type { Caller, Listener } from '../types.ts';
  * @throws GatewayError `invalid_api_key`, or `too_many_failures` once an address has failed too often. A valid key is
  * never held up by others' failures behind the same address: keys have 256 bits, so the bucket is against noise.
  */
-export async function identify(
+export function identify(
   headers: IncomingHttpHeaders,
   address: string,
   listener: Listener,
   keys: Keyring,
   failures: Failures,
-): Promise<Caller> {
+): Caller | Promise<never> {
   const given = keysIn(headers);
   const [text] = given;
   const bucket = bucketOf(address);
-  const key = text !== undefined && given.size === 1 ? keys.find(text) : undefined;
+  const key = text !== undefined && given.length === 1 ? keys.find(text) : undefined;
   if (key !== undefined) {
     const { name, models, default_model, limits } = key;
     return { key: name, admin: name === 'master', address, bucket, models, default_model, limits };
@@ -37,23 +37,28 @@ export async function identify(
       limits: undefined,
     };
   }
+  return refuse(given.length, bucket, failures);
+}
+
+async function refuse(given: number, bucket: string, failures: Failures): Promise<never> {
   const { blocked, retry_ms } = await failures.record(bucket);
   if (blocked) {
     throw new GatewayError('too_many_failures', 'Too many requests without a valid key from this address.', {
       retry_ms,
     });
   }
-  throw new GatewayError('invalid_api_key', complaint(given.size), {
-    cause: given.size > 1 ? 'two keys' : 'no valid key',
+  throw new GatewayError('invalid_api_key', complaint(given), {
+    cause: given > 1 ? 'two keys' : 'no valid key',
   });
 }
 
-function keysIn(headers: IncomingHttpHeaders): ReadonlySet<string> {
+/** Each once. */
+function keysIn(headers: IncomingHttpHeaders): readonly string[] {
   const { authorization } = headers;
-  const keys = new Set<string>();
+  const keys: string[] = [];
   const bearer = authorization === undefined ? undefined : /^Bearer +(\S+) *$/i.exec(authorization)?.[1];
   for (const one of [bearer, headers['x-api-key'], headers['api-key']]) {
-    if (typeof one === 'string' && one !== '') keys.add(one);
+    if (typeof one === 'string' && one !== '' && !keys.includes(one)) keys.push(one);
   }
   return keys;
 }

@@ -16,15 +16,24 @@ interface Means {
  * @throws GatewayError `unsupported_media_type`, `request_too_large`, `request_timeout`, `server_is_overloaded`,
  * `invalid_json`, `invalid_value`, …
  */
-export async function read(
+export function read(
   request: IncomingMessage,
   endpoint: Endpoint,
   caller: Caller,
-  { config: { limits }, bodies }: Means,
+  means: Means,
   reply: Reply,
-): Promise<Call & Disposable> {
+): (Call & Disposable) | Promise<Call & Disposable> {
   refuseOtherTypes(request);
-  const body = await readBody(request, limits, bodies, reply);
+  // A small body has mostly come with its head, and is had without a listener, a timer or a promise.
+  const announced = request.headers['content-length'];
+  if (announced !== undefined && request.readableLength > 0 && request.readableLength === Number(announced)) {
+    return callOf(readNow(request, means), endpoint, caller, means);
+  }
+  return readBody(request, means, reply).then((body) => callOf(body, endpoint, caller, means));
+}
+
+/** The body is held already. */
+function callOf(body: Buffer, endpoint: Endpoint, caller: Caller, { bodies }: Means): Call & Disposable {
   const release = (): void => bodies.release(body.length);
   try {
     const fields = scanObject(body);
@@ -45,6 +54,7 @@ export async function read(
 
 function refuseOtherTypes({ headers }: IncomingMessage): void {
   const type = headers['content-type'] ?? '';
+  if (type === 'application/json' && headers['content-encoding'] === undefined) return;
   // A browser may send other types to any server without asking (CSRF); JSON it may not.
   if (!/^application\/json\s*(;\s*charset\s*=\s*"?utf-8"?\s*)?$/i.test(type)) {
     throw new GatewayError('unsupported_media_type', 'Send the body as Content-Type: application/json, in UTF-8.');
@@ -58,16 +68,22 @@ function refuseOtherTypes({ headers }: IncomingMessage): void {
   }
 }
 
-function readBody(
-  request: IncomingMessage,
-  { body_bytes_max, bodies_bytes_max, body_idle_ms }: Limits,
-  bodies: Bodies,
-  reply: Reply,
-): Promise<Buffer> {
-  const tooLarge = (): GatewayError =>
-    new GatewayError('request_too_large', `The request body is larger than ${body_bytes_max} bytes (body_bytes_max).`);
+function readNow(request: IncomingMessage, { config: { limits }, bodies }: Means): Buffer {
+  const body = request.read() as Buffer;
+  if (body.length > limits.body_bytes_max) throw tooLarge(limits);
+  bodies.hold(body.length, limits.bodies_bytes_max);
+  return body;
+}
+
+function tooLarge({ body_bytes_max }: Limits): GatewayError {
+  const message = `The request body is larger than ${body_bytes_max} bytes (body_bytes_max).`;
+  return new GatewayError('request_too_large', message);
+}
+
+function readBody(request: IncomingMessage, { config: { limits }, bodies }: Means, reply: Reply): Promise<Buffer> {
+  const { body_bytes_max, bodies_bytes_max, body_idle_ms } = limits;
   const announced = Number(request.headers['content-length'] ?? 0);
-  if (announced > body_bytes_max) throw tooLarge();
+  if (announced > body_bytes_max) throw tooLarge(limits);
   reply.continueBody(request);
   return new Promise((resolve, reject) => {
     const parts: Buffer[] = [];
@@ -91,7 +107,7 @@ function readBody(
     const take = (part: Buffer): void => {
       silence.refresh();
       try {
-        if (bytes + part.length > body_bytes_max) throw tooLarge();
+        if (bytes + part.length > body_bytes_max) throw tooLarge(limits);
         bodies.hold(part.length, bodies_bytes_max);
         bytes += part.length;
         parts.push(part);

@@ -29,18 +29,15 @@ export function route(
     );
   }
   const chain = withFallbacks(model, models).filter(({ id }) => mayUse(caller, id));
-  const up = chain.map((one) =>
-    ranked(
-      one.candidates.filter(({ backend }) => backend.available),
-      random,
-    ),
-  );
-  const candidates = [
-    ...up.flatMap((one) => one.filter(({ backend }) => backend.free)),
-    ...up.flatMap((one) => one.filter(({ backend }) => !backend.free)),
-  ];
-  if (candidates.length === 0) throw unavailable(chain.flatMap((one) => one.candidates));
-  return candidates;
+  const free: Candidate[] = [];
+  const full: Candidate[] = [];
+  for (const { candidates } of chain) {
+    for (const candidate of ranked(candidates, random)) {
+      if (candidate.backend.available) (candidate.backend.free ? free : full).push(candidate);
+    }
+  }
+  if (free.length + full.length === 0) throw unavailable(chain.flatMap((one) => one.candidates));
+  return full.length === 0 ? free : [...free, ...full];
 }
 
 /** A fallback answers for another model, never for another key. */
@@ -55,6 +52,7 @@ function nameFor(model: string): string {
 
 /** The model, its fallbacks in order, and theirs; each once. */
 function withFallbacks(model: PublicModel, models: ReadonlyMap<string, PublicModel>): PublicModel[] {
+  if (model.fallback.length === 0) return [model];
   const chain = new Set([model]);
   for (const one of chain) {
     for (const name of one.fallback) {
@@ -66,7 +64,8 @@ function withFallbacks(model: PublicModel, models: ReadonlyMap<string, PublicMod
 }
 
 /** Least loaded first; a tie goes to neither the first nor the last but to any. */
-function ranked(candidates: readonly Candidate[], random: () => number): Candidate[] {
+function ranked(candidates: readonly Candidate[], random: () => number): readonly Candidate[] {
+  if (candidates.length === 1) return candidates;
   return candidates
     .map((candidate) => ({ candidate, load: candidate.backend.load, tie: random() }))
     .sort((a, b) => a.load - b.load || a.tie - b.tie)

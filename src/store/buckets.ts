@@ -77,9 +77,10 @@ export function makeBuckets(buckets_max = 1_000_000): Buckets {
       const states = needs.map((need) => stateOf(need, now_us));
       const ruling = rule(needs, states);
       const refused = ruling.refused_by !== undefined;
-      for (const [i, { id, pace }] of needs.entries()) {
+      for (let i = 0; i < needs.length; i += 1) {
+        const { id, pace } = needs[i]!;
         if (pace === undefined) continue;
-        const { debt_us, promised_us } = states[i] as State;
+        const { debt_us, promised_us } = states[i]!;
         if (!refused) {
           const bucket = open(id);
           bucket.tat_us = paid(debt_us, now_us, pace);

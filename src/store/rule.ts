@@ -61,8 +61,9 @@ export function needsOf(demand: Demand): Need[] {
 /** All or nothing: admitted only when every rate and every kind of place says yes. `states` stand in the order of `needs`. */
 export function rule(needs: readonly Need[], states: readonly State[]): Ruling {
   let refused_by: Refusal | undefined;
-  for (const [i, { scope, pace, parallel }] of needs.entries()) {
-    const { debt_us, promised_us, held } = states[i] as State;
+  for (let i = 0; i < needs.length; i += 1) {
+    const { scope, pace, parallel } = needs[i]!;
+    const { debt_us, promised_us, held } = states[i]!;
     if (pace !== undefined && waitFor(debt_us, pace) > 0) {
       const retry_ms = turn(debt_us, promised_us, pace) / 1000;
       refused_by = longer(refused_by, { scope, what: 'rate', retry_ms });
@@ -86,9 +87,10 @@ function longer(known: Refusal | undefined, found: Refusal): Refusal {
 
 function tightest(needs: readonly Need[], states: readonly State[], admitted: boolean): RateState | undefined {
   let tightest: RateState | undefined;
-  for (const [i, { pace }] of needs.entries()) {
+  for (let i = 0; i < needs.length; i += 1) {
+    const { pace } = needs[i]!;
     if (pace === undefined) continue;
-    const debt_us = (states[i] as State).debt_us + (admitted ? pace.step_us : 0);
+    const debt_us = states[i]!.debt_us + (admitted ? pace.step_us : 0);
     const left = remaining(debt_us, pace);
     if (tightest !== undefined && tightest.remaining <= left) continue;
     tightest = {

@@ -63,10 +63,26 @@ export function findMembers(answer: Buffer): Fields {
   try {
     return scanObject(answer, { depth_max: ANSWER_DEPTH_MAX, once: [] });
   } catch {
-    throw new GatewayError('upstream_invalid', 'The backend sent an answer that is not a JSON object.', {
-      cause: 'answer is not a JSON object',
-    });
+    throw noObject();
   }
+}
+
+/** A backend's answer, parsed. @throws GatewayError `upstream_invalid` */
+export function parseAnswer(answer: Buffer): Readonly<Record<string, unknown>> {
+  let value: unknown;
+  try {
+    value = JSON.parse(answer.toString('utf8'));
+  } catch {
+    throw noObject();
+  }
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) throw noObject();
+  return value as Record<string, unknown>;
+}
+
+function noObject(): GatewayError {
+  return new GatewayError('upstream_invalid', 'The backend sent an answer that is not a JSON object.', {
+    cause: 'answer is not a JSON object',
+  });
 }
 
 /** The elements of an array within a scanned body. */
@@ -153,7 +169,8 @@ export function renameMember(body: Buffer, fields: Fields, name: string, to: str
 
 /** The body with the edits made, in one allocation. In any order; two that overlap are a bug. @throws RangeError */
 export function splice(body: Buffer, edits: readonly Edit[]): Buffer {
-  const cuts = settleCommas(body, edits);
+  // A value alone, such as the model's name, moves no commas.
+  const cuts = edits.length === 1 && edits[0]?.member === undefined ? edits : settleCommas(body, edits);
   let length = body.length;
   for (const cut of cuts) length += Buffer.byteLength(cut.text) - (cut.end - cut.start);
   const out = Buffer.allocUnsafe(length);
@@ -213,7 +230,7 @@ function scanAt(body: Buffer, open: number, limits: ScanLimits): Fields {
   const { depth_max = 64, members_max = 1024, once = READ_NAMES } = limits;
   if (body[open] !== OPEN_BRACE) fail('an object is expected', open);
   const members = new Map<string, Field>();
-  const seen = new Set<string>();
+  const seen: string[] = [];
   let count = 0;
   let i = skipSpace(body, open + 1);
   if (body[i] === CLOSE_BRACE) return { members, open, close: i };
@@ -241,16 +258,16 @@ function scanAt(body: Buffer, open: number, limits: ScanLimits): Fields {
  * Go's encoding/json, and so Ollama, matches names under Unicode simple folding: `Model` and `ſtream` are read as
  * `model` and `stream`. For ASCII names that is letter case, U+212A for k (toLowerCase knows it) and U+017F for s.
  */
-function refuseSecond(name: string, once: readonly string[], seen: Set<string>): void {
+function refuseSecond(name: string, once: readonly string[], seen: string[]): void {
   for (const plain of once) {
     if (name.length !== plain.length) continue;
     if (name !== plain && name.toLowerCase().replaceAll('\u017f', 's') !== plain.toLowerCase()) continue;
-    if (seen.has(plain)) {
+    if (seen.includes(plain)) {
       throw new GatewayError('invalid_value', `'${plain}' is given more than once (letter case aside).`, {
         param: plain,
       });
     }
-    seen.add(plain);
+    seen.push(plain);
   }
 }
 

@@ -7,7 +7,30 @@
 import { Chunks } from './chunks.ts';
 import { Malformed } from './malformed.ts';
 
-export type AnswerHeaders = Readonly<Record<string, string | string[] | undefined>>;
+/** An answer's headers, by lower-case name. A list, because a handful is found sooner than an object is built. */
+export class AnswerHeaders {
+  /** Name and value in turn. */
+  readonly #list: string[] = [];
+
+  add(name: string, value: string): void {
+    this.#list.push(name, value);
+  }
+
+  /** The value, or the first of several. */
+  get(name: string): string | undefined {
+    const list = this.#list;
+    for (let at = 0; at < list.length; at += 2) if (list[at] === name) return list[at + 1];
+    return undefined;
+  }
+
+  has(name: string): boolean {
+    return this.get(name) !== undefined;
+  }
+
+  all(name: string): readonly string[] {
+    return this.#list.filter((_value, at) => at % 2 === 1 && this.#list[at - 1] === name);
+  }
+}
 
 /** Hears an answer as it is parsed. Views of the body are good only during the call. */
 export interface Hearer {
@@ -20,11 +43,13 @@ export interface Hearer {
 const HEAD_BYTES_MAX = 32 * 1024;
 
 const END_OF_HEAD = Buffer.from('\r\n\r\n');
-/** RFC 9110 §5.6.2, lower case. */
-const TOKEN = /^[!#$%&'*+.^_`|~0-9a-z-]+$/;
-/** RFC 9110 §5.5: what a value may not hold. */
+/** RFC 9110 §5.6.2. */
+const TOKEN = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/;
+/** RFC 9110 §5.5: what neither line nor value may hold; CR and LF only as the end of a line. */
 // oxlint-disable-next-line no-control-regex -- control characters are what it looks for
-const FORBIDDEN = /[\0-\x08\x0a-\x1f\x7f]/;
+const FORBIDDEN = /[\0-\x08\x0b\x0c\x0e-\x1f\x7f]|\r(?!\n)|(?<!\r)\n/;
+/** Names as they were sent, checked and in lower case: a backend sends the same few with every answer. */
+const NAMES_MAX = 256;
 
 /** Of one connection, from one answer to the next. */
 export class AnswerParser {
@@ -38,6 +63,7 @@ export class AnswerParser {
   /** Bytes of a body of known length still to come. */
   #left = 0;
   #chunks = new Chunks();
+  readonly #names = new Map<string, string>();
 
   constructor(hearer: Hearer) {
     this.#hearer = hearer;
@@ -107,26 +133,27 @@ export class AnswerParser {
     const line_end = head.indexOf('\r\n');
     const line = line_end < 0 ? head : head.slice(0, line_end);
     const status = statusOf(line);
-    const headers = line_end < 0 ? {} : headersOf(head, line_end + 2);
+    if (FORBIDDEN.test(head)) throw new Malformed('HEADER');
+    const headers = new AnswerHeaders();
+    if (line_end >= 0) this.#readHeaders(head, line_end + 2, headers);
     if (status < 200) {
       // 100 and 103 announce the real one; nothing was offered that 101 could accept.
       if (status === 101) throw new Malformed('UPGRADE');
       return;
     }
-    const length = headers['content-length'];
-    const encoding = headers['transfer-encoding'];
-    this.reusable = keepsAlive(line, headers['connection']);
+    const length = headers.get('content-length');
+    this.reusable = keepsAlive(line, headers.get('connection'));
     if (status === 204 || status === 304) {
       this.#state = 'length';
       this.#left = 0;
-    } else if (encoding !== undefined) {
+    } else if (headers.has('transfer-encoding')) {
+      const [encoding = '', ...others] = headers.all('transfer-encoding');
       if (length !== undefined) throw new Malformed('TWO_FRAMINGS');
-      if (typeof encoding !== 'string' || encoding.toLowerCase() !== 'chunked')
-        throw new Malformed('TRANSFER_ENCODING');
+      if (encoding.toLowerCase() !== 'chunked' || others.length > 0) throw new Malformed('TRANSFER_ENCODING');
       this.#state = 'chunks';
       this.#chunks = new Chunks();
     } else if (length !== undefined) {
-      if (typeof length !== 'string' || !/^\d{1,15}$/.test(length)) throw new Malformed('CONTENT_LENGTH');
+      if (!/^\d{1,15}$/.test(length) || headers.all('content-length').length > 1) throw new Malformed('CONTENT_LENGTH');
       this.#state = 'length';
       this.#left = Number(length);
     } else {
@@ -161,6 +188,27 @@ export class AnswerParser {
     this.#hearer.body(at === 0 && end === bytes.length ? bytes : bytes.subarray(at, end));
   }
 
+  /** @throws Malformed */
+  #readHeaders(head: string, from: number, headers: AnswerHeaders): void {
+    for (let at = from; at < head.length;) {
+      const next = head.indexOf('\r\n', at);
+      const end = next < 0 ? head.length : next;
+      const colon = head.indexOf(':', at);
+      if (colon < 0 || colon > end) throw new Malformed('HEADER');
+      headers.add(this.#nameOf(head.slice(at, colon)), head.slice(colon + 1, end).trim());
+      at = end + 2;
+    }
+  }
+
+  #nameOf(sent: string): string {
+    const known = this.#names.get(sent);
+    if (known !== undefined) return known;
+    if (!TOKEN.test(sent)) throw new Malformed('HEADER');
+    const name = sent.toLowerCase();
+    if (this.#names.size < NAMES_MAX) this.#names.set(sent, name);
+    return name;
+  }
+
   #end(): void {
     if (this.#state === 'until_close') this.reusable = false;
     this.#state = 'over';
@@ -170,32 +218,13 @@ export class AnswerParser {
 
 /** @throws Malformed */
 function statusOf(line: string): number {
-  // Ollama's and OVMS' reason phrases may be empty; some servers leave out the space before it too.
-  const status = /^HTTP\/1\.[01] ([1-9]\d\d)(?: .*)?$/s.exec(line)?.[1];
-  if (status === undefined || FORBIDDEN.test(line)) throw new Malformed('STATUS_LINE');
-  return Number(status);
+  // The reason phrase may be empty; some servers leave out the space before it too.
+  if (!/^HTTP\/1\.[01] [1-9]\d\d(?: |$)/.test(line) || FORBIDDEN.test(line)) throw new Malformed('STATUS_LINE');
+  return Number(line.slice(9, 12));
 }
 
-/** By lower-case name; of one given several times all values, in order. @throws Malformed */
-function headersOf(head: string, from: number): AnswerHeaders {
-  const headers: Record<string, string | string[] | undefined> = {};
-  for (let at = from; at < head.length;) {
-    const next = head.indexOf('\r\n', at);
-    const end = next < 0 ? head.length : next;
-    const colon = head.indexOf(':', at);
-    if (colon < 0 || colon > end) throw new Malformed('HEADER');
-    const name = head.slice(at, colon).toLowerCase();
-    const value = head.slice(colon + 1, end).trim();
-    if (!TOKEN.test(name) || FORBIDDEN.test(value)) throw new Malformed('HEADER');
-    const known = headers[name];
-    if (known === undefined || !Object.hasOwn(headers, name)) headers[name] = value;
-    else headers[name] = [...(typeof known === 'string' ? [known] : known), value];
-    at = end + 2;
-  }
-  return headers;
-}
-
-function keepsAlive(line: string, connection: string | string[] | undefined): boolean {
-  const told = String(connection ?? '').toLowerCase();
+function keepsAlive(line: string, connection: string | undefined): boolean {
+  if (connection === undefined) return line.startsWith('HTTP/1.1');
+  const told = connection.toLowerCase();
   return line.startsWith('HTTP/1.1') ? !told.includes('close') : told.includes('keep-alive');
 }

@@ -154,6 +154,10 @@ function isHex(c: number | undefined): boolean {
 
 /** The string from quote to quote. */
 export function decode(body: Buffer, start: number, end: number): string {
+  // Names and most short values have no escapes, and then their bytes are their text.
+  let plain = start + 1;
+  while (plain < end - 1 && body[plain]! >= 0x20 && body[plain] !== BACKSLASH) plain += 1;
+  if (plain === end - 1) return body.toString('utf8', start + 1, plain);
   try {
     return JSON.parse(body.toString('utf8', start, end)) as string;
   } catch {
