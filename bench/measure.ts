@@ -11,6 +11,11 @@ export interface Figure {
   readonly title: string;
   readonly unit: string;
   readonly digits?: number;
+  /**
+   * The subject whose figure of the same round is taken off before this one is told; its own is told whole. For times: the
+   * load's and the mock's own are in all of them.
+   */
+  readonly added_to?: string;
   /** The target this figure is held against, in words, and whether a number meets it. Told, never enforced. */
   readonly target?: Target;
 }
@@ -18,7 +23,7 @@ export interface Figure {
 interface Target {
   /** As in `≥ 0.25 × nginx`. */
   readonly text: string;
-  /** `own`: the subject's median. `ratio`: the median ratio to another subject, in the same rounds. */
+  /** `own`: the subject's median, as told. `ratio`: the median ratio to another subject, in the same rounds. */
   met(own: number, ratio: (to: string) => number | undefined): boolean;
 }
 
@@ -37,6 +42,8 @@ export interface Measure {
   readonly figures: readonly Figure[];
   /** The subject that ratios are told to. */
   readonly base: string;
+  /** Where a round takes minutes and more of them tell little more. */
+  readonly rounds_max?: number;
   open(bench: Bench): Promise<readonly Subject[]>;
 }
 

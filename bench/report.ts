@@ -1,8 +1,8 @@
 // What is told at the end: one table as text, everything as JSON, and RESULTS.md, which keeps the last whole run.
 import { readFileSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import type { Figure } from './measure.ts';
-import { ratioOf, spreadOf, type Result, type SubjectResult } from './rounds.ts';
+import type { Figure, Measure } from './measure.ts';
+import { ratioOf, spreadOf, valuesOf, type Result, type SubjectResult, type Values } from './rounds.ts';
 
 export interface Report {
   readonly machine: Readonly<Record<string, string>>;
@@ -28,12 +28,21 @@ export function table({ machine, quick, notes, results }: Report): string {
     lines.push('', `## ${measure.title}`, '');
     const versions = subjects.map(({ name, version }) => `${name} ${version}`).join(', ');
     lines.push(
-      `${versions}. ${rounds} ${rounds === 1 ? 'round' : 'rounds'}: median (lowest–highest), × ${measure.base}.`,
+      `${versions}. ${rounds} ${rounds === 1 ? 'round' : 'rounds'}: median (lowest–highest), × ${measure.base}${added(measure)}.`,
       '',
     );
     const rows = [['', ...subjects.map(({ name }) => name)]];
     for (const figure of measure.figures) {
-      const cells = subjects.map((subject) => cell(subject, figure, subjects, measure.base));
+      const values = subjects.map((subject) => valuesOf(figure, subject, subjects));
+      // One that no subject gave in this run, as most of a quick one, would be a row of dashes.
+      if (values.flat().every((value) => value === undefined)) continue;
+      const base = subjects.findIndex(({ name }) => name === measure.base);
+      const cells = subjects.map(({ name }, at) => {
+        // What is told whole beside others' additions has no ratio to them.
+        const is_whole = figure.added_to === name;
+        const is_added = figure.added_to !== undefined && !is_whole;
+        return cell(figure, is_added, values[at]!, at === base || is_whole ? undefined : values[base]);
+      });
       rows.push([`${figure.title} (${figure.unit})`, ...cells]);
     }
     lines.push(...aligned(rows));
@@ -49,7 +58,13 @@ export function toJson({ machine, quick, notes, results }: Report): string {
     name: measure.name,
     title: measure.title,
     rounds,
-    figures: measure.figures.map(({ name, title, unit, target }) => ({ name, title, unit, target: target?.text })),
+    figures: measure.figures.map(({ name, title, unit, added_to, target }) => ({
+      name,
+      title,
+      unit,
+      added_to,
+      target: target?.text,
+    })),
     subjects,
   }));
   return `${JSON.stringify({ machine, at: new Date().toISOString(), quick, notes, measures }, undefined, 2)}\n`;
@@ -61,25 +76,32 @@ export function keep(report: Report): void {
   writeFileSync(RESULTS, `${head}${MARK}\n\n${new Date().toISOString().slice(0, 10)}. ${table(report)}`);
 }
 
-function cell(subject: SubjectResult, figure: Figure, all: readonly SubjectResult[], base: string): string {
-  const spread = spreadOf(subject, figure.name);
+function added({ figures }: Measure): string {
+  const to = new Set(figures.flatMap(({ added_to }) => added_to ?? []));
+  return to.size === 0 ? '' : `; + is what it adds to ${[...to].join(' and ')} in the same round`;
+}
+
+function cell({ digits = 1 }: Figure, is_added: boolean, values: Values, base: Values | undefined): string {
+  const spread = spreadOf(values);
   if (spread === undefined) return '–';
-  const text = (value: number): string => value.toFixed(figure.digits ?? 1);
-  const range = subject.samples.length > 1 ? ` (${text(spread.low)}–${text(spread.high)})` : '';
-  const to = all.find(({ name }) => name === base);
-  const ratio = to === undefined || to === subject ? undefined : ratioOf(subject, to, figure.name);
-  return `${text(spread.median)}${range}${ratio === undefined ? '' : `, ${ratio.toPrecision(2)}×`}`;
+  const text = (value: number): string => value.toFixed(digits);
+  const range = values.length > 1 ? ` (${text(spread.low)}–${text(spread.high)})` : '';
+  const ratio = base === undefined ? undefined : ratioOf(values, base);
+  const sign = is_added && spread.median >= 0 ? '+' : '';
+  return `${sign}${text(spread.median)}${range}${ratio === undefined ? '' : `, ${ratio < 100 ? ratio.toPrecision(2) : ratio.toFixed(0)}×`}`;
 }
 
 /** Targets are ours: they are held against `lanyard` and whatever begins with that name. */
-function verdicts({ name, title, target }: Figure, subjects: readonly SubjectResult[]): string[] {
+function verdicts(figure: Figure, subjects: readonly SubjectResult[]): string[] {
+  const { title, target } = figure;
   if (target === undefined) return [];
   return subjects.flatMap((subject) => {
-    const own = spreadOf(subject, name);
+    const values = valuesOf(figure, subject, subjects);
+    const own = spreadOf(values);
     if (!subject.name.startsWith('lanyard') || own === undefined) return [];
     const ratio = (to: string): number | undefined => {
       const other = subjects.find((one) => one.name === to);
-      return other === undefined ? undefined : ratioOf(subject, other, name);
+      return other === undefined ? undefined : ratioOf(values, valuesOf(figure, other, subjects));
     };
     return [`${target.met(own.median, ratio) ? 'met' : 'MISSED'}: ${title}, ${subject.name}: ${target.text}`];
   });

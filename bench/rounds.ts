@@ -1,6 +1,6 @@
 // The rounds of one measure: every subject once a round, each round beginning with another one, and what they gave as
 // medians, spreads and ratios. A ratio is of two subjects in one round; the median is over the rounds.
-import type { Bench, Measure, Sample } from './measure.ts';
+import type { Bench, Figure, Measure, Sample } from './measure.ts';
 
 export interface Result {
   readonly measure: Measure;
@@ -37,23 +37,38 @@ export async function runRounds(measure: Measure, rounds: number, bench: Bench):
   };
 }
 
-/** The figure over the rounds, and how far it went; undefined where the subject never gave it. */
-export function spreadOf(
-  { samples }: SubjectResult,
-  figure: string,
-): { median: number; low: number; high: number } | undefined {
-  const values = samples.flatMap((sample) => sample[figure] ?? []);
-  if (values.length === 0) return undefined;
-  return { median: median(values), low: Math.min(...values), high: Math.max(...values) };
+/** A figure round by round, as it is told; undefined in a round that lacks it. */
+export type Values = readonly (number | undefined)[];
+
+/** What was sampled, or what that adds to another subject's in the same round. */
+export function valuesOf(
+  { name, added_to }: Figure,
+  subject: SubjectResult,
+  subjects: readonly SubjectResult[],
+): Values {
+  const own = subject.samples.map((sample) => sample[name]);
+  if (added_to === undefined || added_to === subject.name) return own;
+  const other = subjects.find((one) => one.name === added_to);
+  return own.map((value, round) => {
+    const taken_off = other?.samples[round]?.[name];
+    return value === undefined || taken_off === undefined ? undefined : value - taken_off;
+  });
 }
 
-/** The median over the rounds of the subject's figure by another's; undefined where a round lacks either, or is by 0. */
-export function ratioOf(subject: SubjectResult, to: SubjectResult, figure: string): number | undefined {
+/** The figure over the rounds, and how far it went; undefined where the subject never gave it. */
+export function spreadOf(values: Values): { median: number; low: number; high: number } | undefined {
+  const given = values.filter((value) => value !== undefined);
+  if (given.length === 0) return undefined;
+  return { median: median(given), low: Math.min(...given), high: Math.max(...given) };
+}
+
+/** The median over the rounds of one subject's figure by another's; undefined where a round lacks either, or is by nothing. */
+export function ratioOf(own: Values, to: Values): number | undefined {
   const ratios: number[] = [];
-  for (const [round, sample] of subject.samples.entries()) {
-    const [own, other] = [sample[figure], to.samples[round]?.[figure]];
-    if (own === undefined || other === undefined || other === 0) return undefined;
-    ratios.push(own / other);
+  for (const [round, value] of own.entries()) {
+    const other = to[round];
+    if (value === undefined || other === undefined || other <= 0) return undefined;
+    ratios.push(value / other);
   }
   return ratios.length === 0 ? undefined : median(ratios);
 }

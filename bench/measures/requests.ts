@@ -36,10 +36,22 @@ export const requests: Measure = {
       },
     },
     { name: 'cpu_us', title: 'CPU a request, 16 at once', unit: 'µs' },
-    { name: 'p50_1', title: 'p50, one at a time', unit: 'ms', digits: 2 },
-    { name: 'p99_1', title: `p99, one at a time, ${PER_SECOND[1]}/s open`, unit: 'ms', digits: 2 },
-    { name: 'p50_16', title: `p50, up to 16 at once, ${PER_SECOND[16]}/s open`, unit: 'ms', digits: 2 },
-    { name: 'p99_16', title: `p99, up to 16 at once, ${PER_SECOND[16]}/s open`, unit: 'ms', digits: 2 },
+    { name: 'p50_1', title: 'p50, one at a time', unit: 'ms', digits: 2, added_to: 'direct' },
+    { name: 'p99_1', title: `p99, one at a time, ${PER_SECOND[1]}/s open`, unit: 'ms', digits: 2, added_to: 'direct' },
+    {
+      name: 'p50_16',
+      title: `p50, up to 16 at once, ${PER_SECOND[16]}/s open`,
+      unit: 'ms',
+      digits: 2,
+      added_to: 'direct',
+    },
+    {
+      name: 'p99_16',
+      title: `p99, up to 16 at once, ${PER_SECOND[16]}/s open`,
+      unit: 'ms',
+      digits: 2,
+      added_to: 'direct',
+    },
   ],
   async open({ quick, note }) {
     const engine = await startMockEngine();
