@@ -1,5 +1,6 @@
 // The rival that runs from npm (`npm ci --prefix bench`): it has no keys, limits or log of its own, and is told by headers
-// where to send what.
+// where to send what. package.json holds its server back: with a newer one than @hono/node-server 1.14.1 every stream is
+// answered 500, "immutable" (Portkey-AI/gateway issue 1389).
 import { existsSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { freePort } from '../../test/stage/ports.ts';
