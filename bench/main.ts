@@ -4,11 +4,13 @@ import { writeFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import { describeMachine, unfit } from './machine.ts';
 import type { Bench, Measure } from './measure.ts';
+import { idle } from './measures/idle.ts';
 import { requests } from './measures/requests.ts';
+import { streams } from './measures/streams.ts';
 import { keep, table, toJson } from './report.ts';
 import { runRounds, type Result } from './rounds.ts';
 
-const MEASURES: readonly Measure[] = [requests];
+const MEASURES: readonly Measure[] = [requests, streams, idle];
 const ROUNDS = 5;
 
 const USAGE = `usage: npm run bench -- [--quick] [--only ${MEASURES.map(({ name }) => name).join('|')}]… [--rounds N] [--json FILE] [--keep]`;
@@ -38,14 +40,14 @@ async function main(): Promise<number> {
   const bench: Bench = {
     quick: values.quick,
     note: (text) => {
-      if (text.startsWith('left out')) notes.push(text);
+      if (text.startsWith('left out') && !notes.includes(text)) notes.push(text);
       process.stderr.write(`bench: ${text}\n`);
     },
   };
   const results: Result[] = [];
   for (const measure of MEASURES) {
     if (values.only.length > 0 && !values.only.includes(measure.name)) continue;
-    results.push(await runRounds(measure, rounds, bench));
+    results.push(await runRounds(measure, Math.min(rounds, measure.rounds_max ?? rounds), bench));
   }
   const report = { machine: describeMachine(), quick: values.quick, notes, results };
   process.stdout.write(table(report));

@@ -1,6 +1,6 @@
 // What the bench sends and what its mocks answer: a chat of 1 KB, an answer of 0.6 KB, frames of a stream of 230 bytes each,
 // the sizes of `reference` figures elsewhere, so that they can be compared.
-import { ENGINE_MODEL } from '../gateways/gateway.ts';
+import { ENGINE_MODEL, type Door } from '../gateways/gateway.ts';
 
 /** A chat request of about this many bytes. */
 export function chatBody(model: string, bytes = 1024, more: Readonly<Record<string, unknown>> = {}): string {
@@ -8,6 +8,14 @@ export function chatBody(model: string, bytes = 1024, more: Readonly<Record<stri
     JSON.stringify({ model, messages: [{ role: 'user', content }], temperature: 0.2, max_tokens: 80, ...more });
   const room = Math.max(0, bytes - body('').length);
   return body('words and more '.repeat(Math.ceil(room / 15)).slice(0, room));
+}
+
+/** Of a chat, for those who write it to a socket of their own. */
+export function requestHead({ base, headers }: Door, body_bytes: number): string {
+  const { host, pathname } = new URL(`${base}/chat/completions`);
+  const all = { ...headers, host, 'content-type': 'application/json', 'content-length': body_bytes };
+  const lines = Object.entries(all).map(([name, value]) => `${name}: ${value}\r\n`);
+  return `POST ${pathname} HTTP/1.1\r\n${lines.join('')}\r\n`;
 }
 
 /** What an engine answers to it, unstreamed: 0.6 KB. */

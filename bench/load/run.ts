@@ -2,14 +2,31 @@
 // JSON line.
 import { execFile } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
-import { promisify } from 'node:util';
 import { LOAD_CORE } from '../machine.ts';
 
-const run = promisify(execFile);
+interface Load<Told> {
+  /** Rejects when it fails, or takes longer than it may. */
+  readonly told: Promise<Told>;
+  /** Asks one that can to tell now what it has seen. */
+  stop(): void;
+}
 
-export async function runLoad<Told>(file: `./${string}.ts`, argument: unknown, seconds_max: number): Promise<Told> {
+export function startLoad<Told>(file: `./${string}.ts`, argument: unknown, seconds_max: number): Load<Told> {
   const path = fileURLToPath(new URL(file, import.meta.url));
+  // taskset becomes the program: a signal reaches it.
   const args = ['-c', String(LOAD_CORE), process.execPath, path, JSON.stringify(argument)];
-  const { stdout } = await run('taskset', args, { timeout: seconds_max * 1000, maxBuffer: 1 << 28 });
-  return JSON.parse(stdout.trimEnd().split('\n').at(-1) ?? '') as Told;
+  const options = { timeout: seconds_max * 1000, killSignal: 'SIGKILL', maxBuffer: 1 << 28 } as const;
+  let stop = (): void => undefined;
+  const told = new Promise<Told>((resolve, reject) => {
+    const child = execFile('taskset', args, options, (error, stdout, stderr) => {
+      if (error === null) resolve(JSON.parse(stdout.trimEnd().split('\n').at(-1) ?? '') as Told);
+      else reject(new Error(`${file} failed: ${/^\w*Error: .*$/m.exec(stderr)?.[0] ?? error.message}`));
+    });
+    stop = () => void child.kill('SIGTERM');
+  });
+  return { told, stop: () => stop() };
+}
+
+export function runLoad<Told>(file: `./${string}.ts`, argument: unknown, seconds_max: number): Promise<Told> {
+  return startLoad<Told>(file, argument, seconds_max).told;
 }
