@@ -4,13 +4,14 @@ import { writeFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import { describeMachine, unfit } from './machine.ts';
 import type { Bench, Measure } from './measure.ts';
+import { bodies } from './measures/bodies.ts';
 import { idle } from './measures/idle.ts';
 import { requests } from './measures/requests.ts';
 import { streams } from './measures/streams.ts';
 import { keep, table, toJson } from './report.ts';
 import { runRounds, type Result } from './rounds.ts';
 
-const MEASURES: readonly Measure[] = [requests, streams, idle];
+const MEASURES: readonly Measure[] = [requests, streams, idle, bodies];
 const ROUNDS = 5;
 
 const USAGE = `usage: npm run bench -- [--quick] [--only ${MEASURES.map(({ name }) => name).join('|')}]… [--rounds N] [--json FILE] [--keep]`;

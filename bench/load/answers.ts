@@ -10,6 +10,26 @@ export function chatBody(model: string, bytes = 1024, more: Readonly<Record<stri
   return body('words and more '.repeat(Math.ceil(room / 15)).slice(0, room));
 }
 
+/** A chat about a picture, which makes up nearly all of so many bytes. */
+export function pictureBody(model: string, bytes: number): Buffer {
+  const body = (url: string): string =>
+    JSON.stringify({
+      model,
+      messages: [
+        {
+          role: 'user',
+          content: [
+            { type: 'text', text: 'What is in this picture?' },
+            { type: 'image_url', image_url: { url } },
+          ],
+        },
+      ],
+      max_tokens: 80,
+    });
+  const room = bytes - body('data:image/png;base64,').length;
+  return Buffer.from(body(`data:image/png;base64,${'iVBORw0KGgoAAAANSUhEUgAABAAAAAQA'.repeat(room / 32)}`));
+}
+
 /** Of a chat, for those who write it to a socket of their own. */
 export function requestHead({ base, headers }: Door, body_bytes: number): string {
   const { host, pathname } = new URL(`${base}/chat/completions`);
