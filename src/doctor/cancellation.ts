@@ -92,7 +92,7 @@ async function begin(backend: Backend, model: Ready, first_ms: number): Promise<
       method: 'POST',
       path: backend.route('chat/completions'),
       headers: { 'content-type': 'application/json', accept: 'text/event-stream', 'user-agent': 'lanyard-doctor' },
-      body: Buffer.from(JSON.stringify(body)),
+      body: [Buffer.from(JSON.stringify(body))],
     },
     { connect_ms: first_ms, first_byte_ms: first_ms, idle_ms: first_ms },
     AbortSignal.timeout(first_ms * 2),

@@ -103,7 +103,7 @@ export async function inquire(backend: Backend, path: string, wait_ms: number, b
         'content-type': 'application/json',
         'user-agent': 'lanyard-doctor',
       },
-      body: body === undefined ? undefined : Buffer.from(JSON.stringify(body)),
+      body: body === undefined ? undefined : [Buffer.from(JSON.stringify(body))],
     },
     { connect_ms: wait_ms, first_byte_ms: wait_ms, idle_ms: wait_ms },
     AbortSignal.timeout(Math.ceil(wait_ms)),

@@ -3,12 +3,12 @@
 import type { Backend } from './backend.ts';
 import type { Ask } from './http.ts';
 import {
+  pieces,
   readString,
   removeMember,
   renameMember,
   scanMember,
   setMember,
-  splice,
   valueKind,
   type Edit,
 } from '../wire/body.ts';
@@ -30,7 +30,7 @@ export function askOf(call: Call, backend: Backend, name: string, request_id: st
     path: backend.route(call.endpoint),
     headers: call.streamed ? STREAMED : WHOLE,
     id: request_id,
-    body: splice(call.body, edits(call, backend, name)),
+    body: pieces(call.body, edits(call, backend, name)),
   };
 }
 

@@ -129,19 +129,21 @@ export class Channel implements Hearer {
     this.#parser.next();
     const { head, body } = ask;
     const socket = this.#socket;
-    if (body === undefined) {
-      socket.write(head, 'latin1');
-    } else if (body.length <= ONE_PIECE_BYTES) {
-      const bytes = Buffer.allocUnsafe(head.length + body.length);
-      bytes.write(head, 'latin1');
-      bytes.set(body, head.length);
-      socket.write(bytes);
-    } else {
+    const length = body === undefined ? 0 : bytesOf(body);
+    if (body === undefined || length > ONE_PIECE_BYTES) {
       socket.cork();
       socket.write(head, 'latin1');
-      socket.write(body);
+      for (const part of body ?? []) socket.write(part);
       socket.uncork();
+      return;
     }
+    const bytes = Buffer.allocUnsafe(head.length + length);
+    let at = bytes.write(head, 'latin1');
+    for (const part of body) {
+      bytes.set(part, at);
+      at += part.length;
+    }
+    socket.write(bytes);
   }
 
   /** False leaves the rest to be read after `resume`. */
@@ -188,6 +190,12 @@ export class Channel implements Hearer {
 function keepMs(told: string): number {
   const seconds = /(?:^|[\s,;])timeout=(\d{1,6})/i.exec(told)?.[1];
   return seconds === undefined ? Infinity : (Number(seconds) - 1) * 1000;
+}
+
+export function bytesOf(parts: readonly Buffer[]): number {
+  let bytes = 0;
+  for (const part of parts) bytes += part.length;
+  return bytes;
 }
 
 export function readBuffer(): Buffer {

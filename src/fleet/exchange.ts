@@ -40,7 +40,7 @@ export interface Waits {
 /** A request ready to be written. */
 export interface Written {
   readonly head: string;
-  readonly body: Buffer | undefined;
+  readonly body: readonly Buffer[] | undefined;
 }
 
 /** What is kept for a sink that is not there yet; beyond it the socket is left alone. */

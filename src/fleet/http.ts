@@ -3,9 +3,10 @@
 //
 // It is ours, and small, because it is the hot path: nothing is retried, decompressed or followed here, and every wait has a
 // name. HTTP/1.1 only.
-import { Channel, readBuffer, type Origin } from './channel.ts';
+import { Channel, bytesOf, readBuffer, type Origin } from './channel.ts';
 import { Exchange, type HttpAnswer, type Waits } from './exchange.ts';
 import { HttpFault } from './fault.ts';
+import { Gather } from '../wire/gather.ts';
 
 export type { Body, HttpAnswer } from './exchange.ts';
 
@@ -17,7 +18,8 @@ export interface Ask {
   readonly headers: Readonly<Record<string, string>>;
   /** Sent as `x-request-id`. */
   readonly id?: string;
-  readonly body: Buffer | undefined;
+  /** In parts, so that a large one is not copied to change a few bytes. */
+  readonly body: readonly Buffer[] | undefined;
 }
 
 /** In a request's head nothing else may stand (RFC 9110 §5.5): a line break in a configured key would be another header. */
@@ -90,7 +92,7 @@ export class Connection {
       this.#lines.set(headers, lines);
     }
     const own = id === undefined ? '' : `x-request-id: ${id}\r\n`;
-    const length = body === undefined ? '' : `content-length: ${body.length}\r\n`;
+    const length = body === undefined ? '' : `content-length: ${bytesOf(body)}\r\n`;
     return `${method} ${path} HTTP/1.1\r\n${lines}${own}${length}\r\n`;
   }
 
@@ -151,8 +153,7 @@ export class Connection {
 export function readAll(answer: HttpAnswer, bytes_max: number, wait_ms?: number): Promise<Buffer> {
   let timer: NodeJS.Timeout | undefined;
   const whole = new Promise<Buffer>((resolve, reject) => {
-    const parts: Buffer[] = [];
-    let bytes = 0;
+    const gather = new Gather(Math.min(answer.length ?? 0, bytes_max), true);
     if (wait_ms !== undefined) {
       timer = setTimeout(() => {
         answer.body.destroy();
@@ -161,16 +162,15 @@ export function readAll(answer: HttpAnswer, bytes_max: number, wait_ms?: number)
     }
     answer.body.attach({
       data: (chunk) => {
-        bytes += chunk.length;
-        if (bytes <= bytes_max) {
-          parts.push(Buffer.from(chunk));
+        if (gather.bytes + chunk.length <= bytes_max) {
+          gather.add(chunk);
           return true;
         }
         answer.body.destroy();
         reject(new HttpFault('garbage', 'answer_bytes_max'));
         return false;
       },
-      end: () => resolve(parts.length === 1 ? (parts[0] ?? Buffer.alloc(0)) : Buffer.concat(parts)),
+      end: () => resolve(gather.whole()),
       fail: reject,
     });
   });

@@ -143,7 +143,7 @@ async function get(
 ): Promise<Told> {
   const waits: Waits = { connect_ms: wait_ms, first_byte_ms: wait_ms, idle_ms: wait_ms };
   const method = body === undefined ? 'GET' : 'POST';
-  const ask: Ask = { method, path, headers: HEADERS, body: body === undefined ? undefined : Buffer.from(body) };
+  const ask: Ask = { method, path, headers: HEADERS, body: body === undefined ? undefined : [Buffer.from(body)] };
   const answer = await backend.send(ask, waits, AbortSignal.any([in_all, AbortSignal.timeout(wait_ms)]));
   const bytes = await readAll(answer, PROBE_BYTES_MAX);
   const { status } = answer;

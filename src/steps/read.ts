@@ -4,6 +4,7 @@ import type { Bodies } from '../edge/bodies.ts';
 import type { Reply } from '../edge/reply.ts';
 import { isNull, readBoolean, readString, scanMember, scanObject, valueKind } from '../wire/body.ts';
 import { GatewayError } from '../wire/errors.ts';
+import { Gather } from '../wire/gather.ts';
 import type { Call, Caller, Endpoint, Fields, Limits } from '../types.ts';
 
 interface Means {
@@ -86,8 +87,7 @@ function readBody(request: IncomingMessage, { config: { limits }, bodies }: Mean
   if (announced > body_bytes_max) throw tooLarge(limits);
   reply.continueBody(request);
   return new Promise((resolve, reject) => {
-    const parts: Buffer[] = [];
-    let bytes = 0;
+    const gather = new Gather(announced, false);
     const silence = setTimeout(() => {
       stop(
         new GatewayError(
@@ -99,7 +99,7 @@ function readBody(request: IncomingMessage, { config: { limits }, bodies }: Mean
     const stop = (error: unknown): void => {
       clearTimeout(silence);
       request.off('data', take);
-      bodies.release(bytes);
+      bodies.release(gather.bytes);
       reply.signal.removeEventListener('abort', leave);
       reject(error);
     };
@@ -107,10 +107,9 @@ function readBody(request: IncomingMessage, { config: { limits }, bodies }: Mean
     const take = (part: Buffer): void => {
       silence.refresh();
       try {
-        if (bytes + part.length > body_bytes_max) throw tooLarge(limits);
+        if (gather.bytes + part.length > body_bytes_max) throw tooLarge(limits);
         bodies.hold(part.length, bodies_bytes_max);
-        bytes += part.length;
-        parts.push(part);
+        gather.add(part);
       } catch (error) {
         stop(error);
       }
@@ -120,7 +119,7 @@ function readBody(request: IncomingMessage, { config: { limits }, bodies }: Mean
     request.once('end', () => {
       clearTimeout(silence);
       reply.signal.removeEventListener('abort', leave);
-      resolve(parts.length === 1 ? (parts[0] ?? Buffer.alloc(0)) : Buffer.concat(parts, bytes));
+      resolve(gather.whole());
     });
     if (reply.signal.aborted) leave();
   });

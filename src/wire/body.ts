@@ -169,8 +169,7 @@ export function renameMember(body: Buffer, fields: Fields, name: string, to: str
 
 /** The body with the edits made, in one allocation. In any order; two that overlap are a bug. @throws RangeError */
 export function splice(body: Buffer, edits: readonly Edit[]): Buffer {
-  // A value alone, such as the model's name, moves no commas.
-  const cuts = edits.length === 1 && edits[0]?.member === undefined ? edits : settleCommas(body, edits);
+  const cuts = cutsOf(body, edits);
   let length = body.length;
   for (const cut of cuts) length += Buffer.byteLength(cut.text) - (cut.end - cut.start);
   const out = Buffer.allocUnsafe(length);
@@ -184,6 +183,25 @@ export function splice(body: Buffer, edits: readonly Edit[]): Buffer {
   }
   body.copy(out, to, from);
   return out;
+}
+
+/** The same without a copy: views of the body, and the edits' text between them. @throws RangeError */
+export function pieces(body: Buffer, edits: readonly Edit[]): Buffer[] {
+  const parts: Buffer[] = [];
+  let from = 0;
+  for (const cut of cutsOf(body, edits)) {
+    if (cut.start < from) throw new RangeError('edits overlap');
+    if (cut.start > from) parts.push(body.subarray(from, cut.start));
+    if (cut.text !== '') parts.push(Buffer.from(cut.text));
+    from = cut.end;
+  }
+  if (from < body.length) parts.push(body.subarray(from));
+  return parts;
+}
+
+function cutsOf(body: Buffer, edits: readonly Edit[]): readonly Edit[] {
+  // A value alone, such as the model's name, moves no commas.
+  return edits.length === 1 && edits[0]?.member === undefined ? edits : settleCommas(body, edits);
 }
 
 /** Members added and removed with their commas, so that any set of edits leaves an object. */

@@ -10,7 +10,7 @@ export const ASK = {
   method: 'POST',
   path: '/v1/chat/completions',
   headers: { 'x-a': 'b' },
-  body: Buffer.from('{}'),
+  body: [Buffer.from('{}')],
 } as const;
 export const WAITS = { first_byte_ms: 2_000, idle_ms: 2_000 };
 export const OK = 'HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok';

@@ -5,6 +5,7 @@ import { describe, expect, test } from 'vitest';
 import {
   findMembers,
   isNull,
+  pieces,
   readBoolean,
   readString,
   removeMember,
@@ -355,6 +356,7 @@ describe('splice', () => {
       { start: 3, end: 5, text: '' },
     ];
     expect(() => splice(bytes('{"a":1}'), edits)).toThrow(RangeError);
+    expect(() => pieces(bytes('{"a":1}'), edits)).toThrow(RangeError);
   });
 
   test('any set of edits makes what was meant and leaves every other byte', () => {
@@ -389,6 +391,7 @@ describe('splice', () => {
           }
         }
         const out = splice(body, edits);
+        expect(Buffer.concat(pieces(body, edits)).equals(out)).toBe(true);
         const after = scanObject(out);
         const found = [...after.members].map(([name, at]) => [
           name,

@@ -1,0 +1,46 @@
+// A body put together as it comes. Of a large one whose length was announced the whole is made early and filled, so that it
+// is never there twice; not before a good part of it has come, or announcing would be enough to take memory.
+
+/** So much has come before the announced rest is believed. */
+const BELIEVED_BYTES = 256 * 1024;
+
+export class Gather {
+  bytes = 0;
+
+  readonly #announced: number;
+  readonly #views: boolean;
+  #parts: Buffer[] = [];
+  #whole: Buffer | undefined;
+
+  /** `announced`: the length, 0 where it is not known. `views`: the parts are somebody else's, and copied at once. */
+  constructor(announced: number, views: boolean) {
+    this.#announced = announced;
+    this.#views = views;
+  }
+
+  add(part: Buffer): void {
+    const at = this.bytes;
+    this.bytes += part.length;
+    if (this.#whole === undefined && this.bytes >= BELIEVED_BYTES && this.bytes <= this.#announced) this.#fill();
+    if (this.#whole !== undefined && this.bytes <= this.#whole.length) this.#whole.set(part, at);
+    else this.#parts.push(this.#views ? Buffer.from(part) : part);
+  }
+
+  /** All of it; nothing may be added afterwards. */
+  whole(): Buffer {
+    const [first, ...others] = this.#parts;
+    if (this.#whole === undefined)
+      return first !== undefined && others.length === 0 ? first : Buffer.concat(this.#parts);
+    return first === undefined ? this.#whole.subarray(0, this.bytes) : Buffer.concat([this.#whole, ...this.#parts]);
+  }
+
+  #fill(): void {
+    this.#whole = Buffer.allocUnsafeSlow(this.#announced);
+    let at = 0;
+    for (const part of this.#parts) {
+      this.#whole.set(part, at);
+      at += part.length;
+    }
+    this.#parts = [];
+  }
+}
