@@ -60,6 +60,8 @@ describe("a stream's silence", () => {
     const { engine, gateway, chat } = await openLine({ limits: 'keep_alive_ms: 20ms' });
     engine.next({ kind: 'hold' });
     const caller = await call(gateway.port, CHAT, chat());
+    // By now the request has arrived, and its own time runs.
+    await engine.until(({ held }) => held === 1);
     const since = performance.now();
     await silence(caller);
     const waited = performance.now() - since;
