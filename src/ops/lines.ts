@@ -20,7 +20,7 @@ export interface Lines<Line> {
 }
 
 /**
- * `text` makes a line's text, for many lines at once: one between two requests would cost three times as much. `lost`
+ * `text` makes a line's text, for many lines at once: one between two requests would cost more. `lost`
  * makes the line that tells how many went missing, once there is room again.
  */
 export function openLines<Line>(fd: number, text: (line: Line) => string, lost: (count: number) => Line): Lines<Line> {

@@ -24,7 +24,7 @@ const REDIS = ['connect', 'timeout', 'auth', 'readonly', 'oom', 'other'].map((ki
 
 /**
  * So many outcomes are counted at once: ten label sets looked up for one request between two others find nothing in the
- * processor's caches, and cost three times what they cost one after another.
+ * processor's caches, and cost twice what they cost one after another.
  */
 const GATHERED_MAX = 256;
 
