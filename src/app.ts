@@ -9,6 +9,7 @@ import type { Handler, Malformed } from './edge/listener.ts';
 import { everyResponse, refuseAmbiguity } from './edge/refusal.ts';
 import { Reply, type Headers } from './edge/reply.ts';
 import { describeError } from './ops/log.ts';
+import type { Outbox } from './ops/outbox.ts';
 import { about } from './pages/about.ts';
 import { health, ready, type Condition } from './pages/health.ts';
 import { metricsPage } from './pages/metrics.ts';
@@ -27,6 +28,8 @@ export interface Host {
   proxies(): Trusted;
   metricsAllow(): Trusted;
   condition(): Condition;
+  /** Where replies put what they have to send. */
+  readonly outbox: Outbox;
   /** Lets the gateway end this reply when it must; the returned function forgets it. */
   enter(reply: Reply): () => void;
 }
@@ -123,7 +126,7 @@ function answerHot(
   const { config, metrics } = ground;
   const headers: Headers & ReturnType<typeof everyResponse> = everyResponse(host.instance);
   if (config.cors_origins.length > 0) Object.assign(headers, corsHeaders(request, config.cors_origins));
-  const reply = new Reply(response, config.limits, headers);
+  const reply = new Reply(response, config.limits, host.outbox, headers);
   const leave = host.enter(reply);
   const end = (): void => {
     leave();

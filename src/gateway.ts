@@ -15,6 +15,7 @@ import { Surroundings, type Kind } from './fleet/surroundings.ts';
 import { openCertificates } from './ops/certificates.ts';
 import type { Log } from './ops/log.ts';
 import { openMetrics } from './ops/metrics.ts';
+import { Outbox } from './ops/outbox.ts';
 import type { Condition } from './pages/health.ts';
 import type { Ground } from './serve.ts';
 import type { RedisEvent } from './store/fault.ts';
@@ -154,6 +155,7 @@ export async function startGateway({
     proxies: () => proxies,
     metricsAllow: () => metrics_allow,
     condition: () => condition,
+    outbox: new Outbox(),
     enter: (reply) => {
       replies.add(reply);
       return () => {

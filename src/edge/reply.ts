@@ -5,6 +5,7 @@
 // A stream's pieces are framed here and written to the socket as one buffer each: Node's `response.write` makes four
 // writes of one chunk, gathered on the next tick.
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { Outbox, Sender } from '../ops/outbox.ts';
 import { errorBody, errorHeaders, type GatewayError } from '../wire/errors.ts';
 import { KEEP_ALIVE } from '../wire/sse.ts';
 import type { Limits } from '../types.ts';
@@ -28,7 +29,7 @@ const CR = 0x0d;
 const LF = 0x0a;
 const STREAM_TYPE = 'text/event-stream; charset=utf-8';
 
-export class Reply {
+export class Reply implements Sender {
   /** Aborted when the caller leaves (`ClientGone`) or the gateway ends the request (`GatewayError`). */
   readonly signal: AbortSignal;
   /** Resolves when the response has been written out whole, or its socket is gone. */
@@ -40,16 +41,22 @@ export class Reply {
 
   readonly #response: ServerResponse;
   readonly #limits: Patience;
+  readonly #outbox: Outbox;
   readonly #abort = new AbortController();
   #streamed = false;
   #silence: NodeJS.Timeout | undefined;
   /** When something was last written to a stream, or its silence began. */
   #spoke_at = 0;
   #unread: NodeJS.Timeout | undefined;
+  /** What waits in the outbox: framed pieces of a stream, and the end. */
+  #frames: Buffer[] = [];
+  #last: Buffer | undefined;
+  #ended = false;
 
-  constructor(response: ServerResponse, limits: Patience, headers: Headers = {}) {
+  constructor(response: ServerResponse, limits: Patience, outbox: Outbox, headers: Headers = {}) {
     this.#response = response;
     this.#limits = limits;
+    this.#outbox = outbox;
     this.headers = headers;
     this.signal = this.#abort.signal;
     this.closed = new Promise((resolve) => {
@@ -106,7 +113,20 @@ export class Reply {
       response.uncork();
       return flowing;
     }
-    return socket.write(framed(events));
+    if (this.#frames.length === 0) this.#outbox.add(this);
+    this.#frames.push(framed(events));
+    return !socket.writableNeedDrain;
+  }
+
+  /** The outbox's turn. */
+  send(): void {
+    const { socket } = this.#response;
+    const frames = this.#frames;
+    if (frames.length > 0) {
+      this.#frames = [];
+      if (socket !== null) socket.write(frames.length === 1 ? frames[0]! : Buffer.concat(frames));
+    }
+    if (this.#last !== undefined) this.#finish(this.#last);
   }
 
   /** Calls back once the caller has read on; one who reads nothing for `reader_idle_ms` is cut off. */
@@ -127,7 +147,7 @@ export class Reply {
   }
 
   /** A whole answer at once. */
-  send(status: number, headers: Headers, body: Buffer | string): void {
+  whole(status: number, headers: Headers, body: Buffer | string): void {
     if (this.committed || this.gone) return;
     this.#response.writeHead(status, { ...this.headers, ...headers, 'content-length': Buffer.byteLength(body) });
     this.#end(body);
@@ -135,9 +155,9 @@ export class Reply {
 
   /** Refuses or fails: by status while nothing has been written, in-band after. Never `[DONE]` after a failure. */
   fail(error: GatewayError): void {
-    if (this.gone || this.#response.writableEnded) return;
+    if (this.gone || this.#ended) return;
     if (!this.committed) {
-      this.send(error.status, { ...errorHeaders(error), 'content-type': 'application/json' }, errorBody(error));
+      this.whole(error.status, { ...errorHeaders(error), 'content-type': 'application/json' }, errorBody(error));
     } else if (this.#streamed) {
       this.#end(`data: ${errorBody(error)}\n\n`);
     } else {
@@ -168,6 +188,7 @@ export class Reply {
   }
 
   #end(last: Buffer | string): void {
+    this.#ended = true;
     clearTimeout(this.#silence);
     this.#silence = undefined;
     this.#endWith(typeof last === 'string' ? Buffer.from(last) : last);
@@ -185,6 +206,12 @@ export class Reply {
   }
 
   #endNow(last: Buffer): void {
+    this.#last = last;
+    if (this.#frames.length === 0) this.#outbox.add(this);
+  }
+
+  #finish(last: Buffer): void {
+    this.#last = undefined;
     // As a string of bytes a short body goes out in one piece with its head.
     if (last.length <= ONE_PIECE_BYTES && !this.#streamed) this.#response.end(last.toString('latin1'), 'latin1');
     else this.#response.end(last);

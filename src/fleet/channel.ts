@@ -7,6 +7,7 @@ import { AnswerParser, type AnswerHeaders, type Hearer } from '../wire/http1.ts'
 import { Malformed } from '../wire/malformed.ts';
 import type { Exchange } from './exchange.ts';
 import { HttpFault, faultOf, type Phase } from './fault.ts';
+import type { Outbox, Sender } from '../ops/outbox.ts';
 
 /** Where a backend is. */
 export interface Origin {
@@ -30,12 +31,13 @@ interface Owner {
   gone(channel: Channel): void;
 }
 
-export class Channel implements Hearer {
+export class Channel implements Hearer, Sender {
   /** While it is free: until when it may be used, on the monotonic clock. */
   free_until = 0;
   /** How long the backend said it keeps an idle connection, less what a request may take to reach it; in milliseconds. */
   keep_ms = Infinity;
 
+  readonly #outbox: Outbox;
   readonly #owner: Owner;
   readonly #socket: Socket;
   readonly #parser = new AnswerParser(this);
@@ -46,7 +48,8 @@ export class Channel implements Hearer {
   #ended = false;
 
   /** Connects. `read` is where plain sockets read into: shared by all, valid until the next read of any of them. */
-  constructor(origin: Origin, connect_ms: number, read: Buffer, owner: Owner) {
+  constructor(origin: Origin, connect_ms: number, read: Buffer, outbox: Outbox, owner: Owner) {
+    this.#outbox = outbox;
     this.#owner = owner;
     const { host, port, secure } = origin;
     const to = { host, port, noDelay: true, keepAlive: true, keepAliveInitialDelay: TCP_KEEP_ALIVE_MS };
@@ -73,7 +76,7 @@ export class Channel implements Hearer {
   carry(exchange: Exchange): void {
     this.#exchange = exchange;
     this.#heard = false;
-    if (this.#connecting === undefined) this.#ask(exchange);
+    if (this.#connecting === undefined) this.#outbox.add(this);
   }
 
   /** False once it is gone, or about to be. */
@@ -84,6 +87,29 @@ export class Channel implements Hearer {
   /** Ends what it carries. */
   cut(): void {
     this.#fail(new HttpFault('reset', 'CLOSED'));
+  }
+
+  /** The request, unless it has been given up meanwhile. */
+  send(): void {
+    if (this.#exchange === undefined) return;
+    this.#parser.next();
+    const { head, body } = this.#exchange.ask;
+    const socket = this.#socket;
+    const length = body === undefined ? 0 : bytesOf(body);
+    if (body === undefined || length > ONE_PIECE_BYTES) {
+      socket.cork();
+      socket.write(head, 'latin1');
+      for (const part of body ?? []) socket.write(part);
+      socket.uncork();
+      return;
+    }
+    const bytes = Buffer.allocUnsafe(head.length + length);
+    let at = bytes.write(head, 'latin1');
+    for (const part of body) {
+      bytes.set(part, at);
+      at += part.length;
+    }
+    socket.write(bytes);
   }
 
   pause(): void {
@@ -122,28 +148,7 @@ export class Channel implements Hearer {
   #connected(): void {
     clearTimeout(this.#connecting);
     this.#connecting = undefined;
-    if (this.#exchange !== undefined) this.#ask(this.#exchange);
-  }
-
-  #ask({ ask }: Exchange): void {
-    this.#parser.next();
-    const { head, body } = ask;
-    const socket = this.#socket;
-    const length = body === undefined ? 0 : bytesOf(body);
-    if (body === undefined || length > ONE_PIECE_BYTES) {
-      socket.cork();
-      socket.write(head, 'latin1');
-      for (const part of body ?? []) socket.write(part);
-      socket.uncork();
-      return;
-    }
-    const bytes = Buffer.allocUnsafe(head.length + length);
-    let at = bytes.write(head, 'latin1');
-    for (const part of body) {
-      bytes.set(part, at);
-      at += part.length;
-    }
-    socket.write(bytes);
+    if (this.#exchange !== undefined) this.#outbox.add(this);
   }
 
   /** False leaves the rest to be read after `resume`. */

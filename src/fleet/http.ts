@@ -6,6 +6,7 @@
 import { Channel, bytesOf, readBuffer, type Origin } from './channel.ts';
 import { Exchange, type HttpAnswer, type Waits } from './exchange.ts';
 import { HttpFault } from './fault.ts';
+import { Outbox } from '../ops/outbox.ts';
 import { Gather } from '../wire/gather.ts';
 
 export type { Body, HttpAnswer } from './exchange.ts';
@@ -38,6 +39,7 @@ export class Connection {
   readonly #connect_ms: number;
   readonly #idle_ms: number;
   readonly #read = readBuffer();
+  readonly #outbox = new Outbox();
   readonly #all = new Set<Channel>();
   /** The one that became free last at the end. */
   readonly #free: Channel[] = [];
@@ -102,7 +104,7 @@ export class Connection {
       if (kept.usable && kept.free_until > now) return kept;
       kept.destroy();
     }
-    const channel = new Channel(this.#origin, this.#connect_ms, this.#read, {
+    const channel = new Channel(this.#origin, this.#connect_ms, this.#read, this.#outbox, {
       free: (one) => this.#take_back(one),
       gone: (one) => {
         this.#all.delete(one);

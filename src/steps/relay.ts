@@ -98,7 +98,7 @@ async function relayWhole(answer: Answer, call: Call, reply: Reply, limits: Limi
   outcome.tokens_out = usage?.tokens_out;
   const passed = encodesHere(call, answer.backend) ? toBase64(body) : body;
   answer.completed();
-  reply.send(200, { 'content-type': 'application/json', [SPENT]: spentOn(outcome) }, passed);
+  reply.whole(200, { 'content-type': 'application/json', [SPENT]: spentOn(outcome) }, passed);
 }
 
 /** OpenAI's name for the milliseconds from arrival to the answer, to its beginning where it is streamed. */

@@ -47,7 +47,7 @@ const END_OF_HEAD = Buffer.from('\r\n\r\n');
 const TOKEN = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/;
 /** RFC 9110 §5.5: what neither line nor value may hold; CR and LF only as the end of a line. */
 // oxlint-disable-next-line no-control-regex -- control characters are what it looks for
-const FORBIDDEN = /[\0-\x08\x0b\x0c\x0e-\x1f\x7f]|\r(?!\n)|(?<!\r)\n/;
+const FORBIDDEN = /[\0-\x08\x0b\x0c\x0e-\x1f\x7f]|\r[^\n]|\r$|[^\r]\n|^\n/;
 /** Names as they were sent, checked and in lower case: a backend sends the same few with every answer. */
 const NAMES_MAX = 256;
 

@@ -4,6 +4,7 @@ import { createServer, type ServerResponse } from 'node:http';
 import { connect, type AddressInfo } from 'node:net';
 import { setTimeout as pause } from 'node:timers/promises';
 import { expect, onTestFinished, test } from 'vitest';
+import { Outbox } from '../../src/ops/outbox.ts';
 import { Reply } from '../../src/edge/reply.ts';
 
 test('a stream opened for a caller who has just left waits for nothing and writes nothing', async () => {
@@ -14,7 +15,7 @@ test('a stream opened for a caller who has just left waits for nothing and write
   const socket = connect((server.address() as AddressInfo).port, '127.0.0.1');
   socket.write('GET / HTTP/1.1\r\nHost: a\r\n\r\n');
   const [, response] = await asked;
-  const reply = new Reply(response, { keep_alive_ms: 5, reader_idle_ms: 1_000 });
+  const reply = new Reply(response, { keep_alive_ms: 5, reader_idle_ms: 1_000 }, new Outbox());
   socket.resetAndDestroy();
   await reply.closed;
   reply.openStream();

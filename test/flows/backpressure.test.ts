@@ -79,12 +79,16 @@ describe('a caller who stops reading', () => {
 
   test('gets no keep-alives piled up behind what they did not read', async () => {
     const { engine, gateway, chat } = await openLine({ tokens: TOKENS, limits: 'keep_alive_ms: 20ms' });
+    const since = performance.now();
     const caller = await call(gateway.port, CHAT, chat(), { paused: true });
     await stuck(engine, 400);
     caller.read();
     const text = await caller.whole();
+    // On a busy machine the engine itself may be silent now and then, and that is filled.
+    const rest_ms = performance.now() - since - 400;
     expect(contents(text)).toBe(engine.says);
-    expect(events(text).filter((event) => event === ': keep-alive').length).toBeLessThan(8);
+    const filled = events(text).filter((event) => event === ': keep-alive').length;
+    expect(filled).toBeLessThan(8 + rest_ms / 20);
   });
 
   test('for longer than reader_idle_ms is cut off, and the engine stopped', async () => {
