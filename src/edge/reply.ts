@@ -149,7 +149,8 @@ export class Reply implements Sender {
   /** A whole answer at once. */
   whole(status: number, headers: Headers, body: Buffer | string): void {
     if (this.committed || this.gone) return;
-    this.#response.writeHead(status, { ...this.headers, ...headers, 'content-length': Buffer.byteLength(body) });
+    Object.assign(this.headers, headers)['content-length'] = Buffer.byteLength(body);
+    this.#response.writeHead(status, this.headers);
     this.#end(body);
   }
 
@@ -184,7 +185,8 @@ export class Reply implements Sender {
 
   #commitStream(): void {
     if (this.committed) return;
-    this.#response.writeHead(200, { ...this.headers, 'content-type': STREAM_TYPE });
+    this.headers['content-type'] = STREAM_TYPE;
+    this.#response.writeHead(200, this.headers);
   }
 
   #end(last: Buffer | string): void {
