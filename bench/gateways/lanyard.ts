@@ -58,7 +58,7 @@ ${redis === undefined ? '' : `redis: ${redis}`}
 };
 
 /** `1a2b3c4d`, with a plus where files are changed. */
-function commit(): string {
+export function commit(): string {
   const git = (...args: string[]): string => execFileSync('git', args, { cwd: ROOT, encoding: 'utf8' }).trim();
   try {
     return `${git('rev-parse', '--short', 'HEAD')}${git('status', '--porcelain', '--', 'src') === '' ? '' : '+'}`;

@@ -1,5 +1,5 @@
-// A load of this folder as a program on the load's core, told what to do by one JSON argument, telling what it saw by one
-// JSON line.
+// A program of this folder, on the load's core unless it is itself what is measured: told what to do by one JSON argument,
+// telling what it saw by one JSON line.
 import { execFile } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { LOAD_CORE } from '../machine.ts';
@@ -11,10 +11,15 @@ interface Load<Told> {
   stop(): void;
 }
 
-export function startLoad<Told>(file: `./${string}.ts`, argument: unknown, seconds_max: number): Load<Told> {
+export function startLoad<Told>(
+  file: `./${string}.ts`,
+  argument: unknown,
+  seconds_max: number,
+  core = LOAD_CORE,
+): Load<Told> {
   const path = fileURLToPath(new URL(file, import.meta.url));
   // taskset becomes the program: a signal reaches it.
-  const args = ['-c', String(LOAD_CORE), process.execPath, path, JSON.stringify(argument)];
+  const args = ['-c', String(core), process.execPath, path, JSON.stringify(argument)];
   const options = { timeout: seconds_max * 1000, killSignal: 'SIGKILL', maxBuffer: 1 << 28 } as const;
   let stop = (): void => undefined;
   const told = new Promise<Told>((resolve, reject) => {
@@ -27,6 +32,11 @@ export function startLoad<Told>(file: `./${string}.ts`, argument: unknown, secon
   return { told, stop: () => stop() };
 }
 
-export function runLoad<Told>(file: `./${string}.ts`, argument: unknown, seconds_max: number): Promise<Told> {
-  return startLoad<Told>(file, argument, seconds_max).told;
+export function runLoad<Told>(
+  file: `./${string}.ts`,
+  argument: unknown,
+  seconds_max: number,
+  core = LOAD_CORE,
+): Promise<Told> {
+  return startLoad<Told>(file, argument, seconds_max, core).told;
 }

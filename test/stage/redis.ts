@@ -8,6 +8,7 @@ import { freePort } from './ports.ts';
 import { findProgram, startProgram, type Program } from './program.ts';
 
 export interface RedisServer {
+  readonly pid: number;
   readonly port: number;
   /** With the password, where there is one. */
   readonly url: string;
@@ -30,6 +31,9 @@ export async function startRedis(options: { port?: number; password?: string } =
   let server = await start();
 
   return {
+    get pid() {
+      return server.pid;
+    },
     port,
     url: `redis://${options.password === undefined ? '' : `:${options.password}@`}127.0.0.1:${port}`,
     kill: () => server.end('SIGKILL'),
