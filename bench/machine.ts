@@ -89,7 +89,7 @@ function read(file: string): string | undefined {
 /** For the report. */
 export function describeMachine(): Readonly<Record<string, string>> {
   return {
-    processor: `${cpus()[0]?.model ?? 'unknown'}, ${availableParallelism()} cores`,
+    processor: `${cpus()[0]?.model ?? 'unknown'}, ${cpus().length} cores`,
     memory: `${Math.round(totalmem() / 1024 ** 3)} GiB`,
     kernel: `Linux ${release()}`,
     node: process.versions.node,

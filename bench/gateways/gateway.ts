@@ -25,7 +25,7 @@ export interface Gateway {
   start(engine: string, options?: StartOptions): Promise<Running>;
 }
 
-interface StartOptions {
+export interface StartOptions {
   /** Modules that a Node.js gateway loads first. */
   readonly imports?: readonly string[];
   /** Where the limits are shared, for one that can: a Redis URL. */

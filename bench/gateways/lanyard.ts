@@ -10,27 +10,39 @@ import { fileURLToPath } from 'node:url';
 import { freePort } from '../../test/stage/ports.ts';
 import { startProgram } from '../../test/stage/program.ts';
 import { GATEWAY_CORE, pin } from '../machine.ts';
-import { ENGINE_MODEL, KEY, MODEL, type Gateway } from './gateway.ts';
+import { ENGINE_MODEL, KEY, MODEL, type Gateway, type Running, type StartOptions } from './gateway.ts';
 
 const ROOT = fileURLToPath(new URL('../../', import.meta.url));
 /** More than any machine sends. */
 const LIMIT = '{ requests: 1000000/s, burst: 1000000, parallel: 100000 }';
 
-export const lanyard: Gateway = {
+interface LanyardOptions extends StartOptions {
+  /** How many gateways share the Redis. */
+  readonly gateways?: number;
+  /** More keys, each with its limits as the configuration writes them. */
+  readonly keys?: Readonly<Record<string, string>>;
+  /** What the engine is given at once. */
+  readonly slots?: number;
+}
+
+export const lanyard = {
   name: 'lanyard',
   look: () => ({ version: commit() }),
-  async start(engine, { imports = [], redis } = {}) {
+  async start(engine: string, options: LanyardOptions = {}): Promise<Running> {
+    const { imports = [], redis, gateways = 1, keys = {}, slots = 100_000 } = options;
     const port = await freePort();
     const dir = mkdtempSync(join(tmpdir(), 'lanyard-bench-'));
     mkdirSync(join(dir, 'config'));
     writeFileSync(
       join(dir, 'config', 'lanyard.yaml'),
       `listen: [{ port: ${port} }]
-auth: { keys: [{ name: bench, hash: "sha256:${createHash('sha256').update(KEY).digest('hex')}", limits: ${LIMIT} }] }
+auth: { keys: [${Object.entries({ [KEY]: LIMIT, ...keys })
+        .map(keyOf)
+        .join(', ')}] }
 limits: { ip: ${LIMIT}, connections_max: 20000 }
-backends: { mock: { engine: openai, url: "${engine}", slots: 100000 } }
+backends: { mock: { engine: openai, url: "${engine}", slots: ${slots} } }
 models: { ${MODEL}: [mock/${ENGINE_MODEL}] }
-${redis === undefined ? '' : `redis: ${redis}`}
+${redis === undefined ? '' : `redis: { url: "${redis}", gateways: ${gateways} }`}
 `,
     );
     // The master key, which it would otherwise make and keep in `.env`.
@@ -55,7 +67,11 @@ ${redis === undefined ? '' : `redis: ${redis}`}
       },
     };
   },
-};
+} satisfies Gateway;
+
+function keyOf([key, limits]: [string, string], n: number): string {
+  return `{ name: bench-${n}, hash: "sha256:${createHash('sha256').update(key).digest('hex')}", limits: ${limits} }`;
+}
 
 /** `1a2b3c4d`, with a plus where files are changed. */
 export function commit(): string {
