@@ -6,6 +6,7 @@ import { describeMachine, unfit } from './machine.ts';
 import type { Bench, Measure } from './measure.ts';
 import { bodies } from './measures/bodies.ts';
 import { cancel } from './measures/cancel.ts';
+import { exactness } from './measures/exactness.ts';
 import { idle } from './measures/idle.ts';
 import { limits } from './measures/limits.ts';
 import { requests } from './measures/requests.ts';
@@ -13,7 +14,7 @@ import { streams } from './measures/streams.ts';
 import { keep, table, toJson } from './report.ts';
 import { runRounds, type Result } from './rounds.ts';
 
-const MEASURES: readonly Measure[] = [requests, streams, idle, bodies, limits, cancel];
+const MEASURES: readonly Measure[] = [requests, streams, idle, bodies, limits, exactness, cancel];
 const ROUNDS = 5;
 
 const USAGE = `usage: npm run bench -- [--quick] [--only ${MEASURES.map(({ name }) => name).join('|')}]… [--rounds N] [--json FILE] [--keep]`;
