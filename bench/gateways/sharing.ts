@@ -26,15 +26,13 @@ export async function startSharing(
   keys: Readonly<Record<string, string>>,
   warm_up: number,
 ): Promise<Sharing> {
-  const redis = await startRedis();
+  await using started = new AsyncDisposableStack();
+  const redis = started.adopt(await startRedis(), (it) => it.stop());
   pin(redis.pid, LOAD_CORE);
   const doors: Running[] = [];
   for (let n = 0; n < count; n += 1) {
-    const door = await lanyard.start(engine, {
-      redis: redis.url,
-      gateways: count,
-      keys: { ...keys, [REFUSED]: '{ requests: 1/h, burst: 0 }' },
-    });
+    const own = { redis: redis.url, gateways: count, keys: { ...keys, [REFUSED]: '{ requests: 1/h, burst: 0 }' } };
+    const door = started.adopt(await lanyard.start(engine, own), (it) => it.stop());
     doors.push(door);
     const deadline = performance.now() + REDIS_MS_MAX;
     while (!(await metricsOf(door)).includes('\nlanyard_redis_up 1\n')) {
@@ -43,6 +41,7 @@ export async function startSharing(
     await ask(door, warm_up);
     await ask({ ...door, headers: { authorization: `Bearer ${REFUSED}` } }, warm_up);
   }
+  const all = started.move();
   return {
     doors,
     async alone() {
@@ -53,10 +52,7 @@ export async function startSharing(
       }
       return alone;
     },
-    async stop() {
-      await Promise.all(doors.map((door) => door.stop()));
-      await redis.stop();
-    },
+    stop: () => all.disposeAsync(),
   };
 }
 

@@ -50,11 +50,14 @@ export const cancel: Measure = {
   async open({ quick, note }) {
     // Before anything is started, which would go with it.
     pin(process.pid, LOAD_CORE);
-    const leavers = await startLeavers();
+    await using started = new AsyncDisposableStack();
+    const leavers = started.adopt(await startLeavers(), (it) => it.stop());
+    const start = async (gateway: Gateway): Promise<Running> =>
+      started.adopt(await gateway.start(leavers.engine), (it) => it.stop());
+    const narrow = started.adopt(await lanyard.start(leavers.engine, { slots: 1 }), (it) => it.stop());
     const subjects: Subject[] = [];
     for (const { gateway, version } of present([nginx, lanyard, portkey], note)) {
-      const running = await gateway.start(leavers.engine);
-      const narrow = gateway === lanyard ? await lanyard.start(leavers.engine, { slots: 1 }) : undefined;
+      const running = await start(gateway);
       // Its code is compiled as it runs.
       if (!quick) await round(leavers, gateway, running, 80);
       subjects.push({
@@ -62,14 +65,12 @@ export const cancel: Measure = {
         version,
         round: async () => ({
           ...(await round(leavers, gateway, running, quick ? 20 : 200)),
-          ...(narrow === undefined ? {} : await leaveQueue(leavers, narrow, quick ? 10 : 50)),
+          ...(gateway === lanyard ? await leaveQueue(leavers, narrow, quick ? 10 : 50) : {}),
         }),
-        async close() {
-          await Promise.all([running.stop(), narrow?.stop()]);
-          if (gateway === nginx) await leavers.stop();
-        },
+        close: () => all.disposeAsync(),
       });
     }
+    const all = started.move();
     return subjects;
   },
 };

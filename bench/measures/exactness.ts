@@ -9,7 +9,7 @@ import { startLimiting } from '../gateways/limiting.ts';
 import { nginx } from '../gateways/nginx.ts';
 import { startSharing, type Sharing } from '../gateways/sharing.ts';
 import { CHAT_ANSWER, chatBody } from '../load/answers.ts';
-import { startHandEngine, wholeAnswer } from '../load/hand.ts';
+import { startHandEngine, wholeAnswer, type Asked } from '../load/hand.ts';
 import { ROUTES } from '../load/leaving.ts';
 import { holdPlaces } from '../load/places.ts';
 import { postTo } from '../load/raw.ts';
@@ -75,32 +75,32 @@ export const exactness: Measure = {
   async open({ quick }) {
     // Before anything is started, which would go with it.
     pin(process.pid, LOAD_CORE);
-    const engine = await startHandEngine(({ body, socket }) => {
+    await using started = new AsyncDisposableStack();
+    const asked = ({ body, socket }: Asked): unknown =>
       socket.write(body.includes('"stream":true') ? ROUTES.chat_streamed.begin : wholeAnswer(CHAT_ANSWER));
-    });
+    const engine = started.adopt(await startHandEngine(asked), (it) => it.stop());
     const rated = `{ requests: ${RATE.count}/s, burst: ${BURST} }`;
     const keys = {
       ...Object.fromEntries(TRACE_KEYS.map((key) => [key, rated])),
       [PLACES_KEY]: `{ parallel: ${PLACES} }`,
     };
-    const sharing = await startSharing(engine.url, GATEWAYS, keys, quick ? 32 : 640);
-    const server = await startLimiting(engine.url, { per_second: RATE.count, burst: BURST, places: PLACES });
+    const sharing = started.adopt(await startSharing(engine.url, GATEWAYS, keys, quick ? 32 : 640), (it) => it.stop());
+    const held_to = { per_second: RATE.count, burst: BURST, places: PLACES };
+    const server = started.adopt(await startLimiting(engine.url, held_to), (it) => it.stop());
+    const all = started.move();
 
     const rounds: Promise<readonly [Sample, Sample]>[] = [];
     /** Both subjects are measured at once, by whoever is asked first. */
     const both = (round: number): Promise<readonly [Sample, Sample]> =>
       (rounds[round] ??= compare(sharing, server, round, quick));
-    const subjectOf = (name: string, version: string, at: 0 | 1, close: () => Promise<void>): Subject => {
+    const subjectOf = (name: string, version: string, at: 0 | 1): Subject => {
       let round = 0;
-      return { name, version, round: async () => (await both(round++))[at], close };
+      return { name, version, round: async () => (await both(round++))[at], close: () => all.disposeAsync() };
     };
     const found = nginx.look();
     return [
-      subjectOf(`lanyard × ${GATEWAYS}`, lanyard.look().version, 0, async () => {
-        await sharing.stop();
-        await engine.stop();
-      }),
-      subjectOf('nginx', 'version' in found ? found.version : '', 1, () => server.stop()),
+      subjectOf(`lanyard × ${GATEWAYS}`, lanyard.look().version, 0),
+      subjectOf('nginx', 'version' in found ? found.version : '', 1),
     ];
   },
 };
