@@ -1,12 +1,20 @@
 // What the limits cost a request that needs both kinds, its address' and its key's, each with a rate and places: processor
-// time here and in Redis, and what is waited for. Redis has the load's core.
+// time here and in Redis, and what is waited for. First by themselves, many together, which flatters whatever is done in
+// batches; then in the whole gateway, where the rest of a request comes between. Redis has the load's core.
 import { readFileSync } from 'node:fs';
 import { startRedis } from '../../test/stage/redis.ts';
+import { MODEL, type Running } from '../gateways/gateway.ts';
+import { commit, lanyard } from '../gateways/lanyard.ts';
+import { chatBody } from '../load/answers.ts';
+import { startMockEngine } from '../load/engine.ts';
 import { runLoad } from '../load/run.ts';
 import { AT_ONCE, type Takes, type Told, type Way } from '../load/takes.ts';
-import { GATEWAY_CORE, LOAD_CORE, pin } from '../machine.ts';
+import { closedLoad } from '../load/wrk.ts';
+import { GATEWAY_CORE, LOAD_CORE, cpuMs, pin } from '../machine.ts';
 import type { Measure, Sample } from '../measure.ts';
-import { commit } from '../gateways/lanyard.ts';
+
+/** Connections of the load on whole gateways. */
+const CONNECTIONS = 16;
 
 const WAYS: readonly (readonly [name: string, way: Way])[] = [
   ['lanyard in process', 'in process'],
@@ -26,6 +34,15 @@ export const limits: Measure = {
       unit: 'µs',
       target: { text: '≤ 10 µs', met: (own) => own <= 10 },
     },
+    {
+      name: 'cpu_line',
+      title: `CPU a request of the whole gateway, ${CONNECTIONS} at once`,
+      unit: 'µs',
+      target: {
+        text: '≤ 10 µs more than in process',
+        met: (own, ratio) => own - own / (ratio('lanyard in process') ?? 1) <= 10,
+      },
+    },
     { name: 'cpu_one', title: 'CPU a request, one at a time', unit: 'µs' },
     { name: 'redis_together', title: `Redis’ CPU a request, ${AT_ONCE} at once`, unit: 'µs' },
     { name: 'redis_one', title: 'Redis’ CPU a request, one at a time', unit: 'µs' },
@@ -44,16 +61,37 @@ export const limits: Measure = {
     { name: 'p99_together', title: `wait p99, ${AT_ONCE} at once`, unit: 'ms', digits: 3 },
   ],
   async open({ quick }) {
-    const redis = await startRedis();
+    await using started = new AsyncDisposableStack();
+    const redis = started.adopt(await startRedis(), (it) => it.stop());
     pin(redis.pid, LOAD_CORE);
-    return WAYS.map(([name, way], at) => ({
+    const engine = started.adopt(await startMockEngine(), (it) => it.stop());
+    const gateways: Partial<Record<Way, Running>> = {
+      'in process': started.adopt(await lanyard.start(engine.url), (it) => it.stop()),
+      redis: started.adopt(await lanyard.start(engine.url, { redis: redis.url }), (it) => it.stop()),
+    };
+    // Their code is compiled as it runs.
+    if (!quick) for (const gateway of Object.values(gateways)) await cpuOf(gateway, 5);
+    const all = started.move();
+    return WAYS.map(([name, way]) => ({
       name,
       version: way === 'flexible' ? flexibleVersion() : commit(),
-      round: () => round({ way, url: redis.url, seconds: quick ? 0.4 : 1.5, counted: quick ? 10 : 50 }),
-      close: () => (at === 0 ? redis.stop() : Promise.resolve()),
+      async round() {
+        const alone = await round({ way, url: redis.url, seconds: quick ? 0.2 : 1.5, counted: quick ? 5 : 50 });
+        const gateway = gateways[way];
+        return gateway === undefined ? alone : { ...alone, cpu_line: await cpuOf(gateway, quick ? 1 : 3) };
+      },
+      close: () => all.disposeAsync(),
     }));
   },
 };
+
+/** Microseconds of processor time a request. */
+async function cpuOf(gateway: Running, seconds: number): Promise<number> {
+  const pid = gateway.pid ?? 0;
+  const before = cpuMs(pid);
+  const { requests } = await closedLoad(gateway, chatBody(MODEL), { connections: CONNECTIONS, seconds });
+  return ((cpuMs(pid) - before) * 1000) / requests;
+}
 
 async function round(takes: Takes): Promise<Sample> {
   const { one, together, ...counted } = await runLoad<Told>('./takes.ts', takes, 60, GATEWAY_CORE);
