@@ -113,16 +113,20 @@ export async function startLeavers(): Promise<Leavers> {
     const body = JSON.stringify({ model, ...route.words(`caller ${number} says`), ...route.ask });
     const at_work = new Promise<Asked>((resolve) => expected.set(number, resolve));
     const answer = caller.ask(postTo(door, route.path, body));
-    const early = answer.then(({ status }) => Promise.reject(new Error(`${door.url} answered ${status} by itself`)));
+    const early = answer.then(({ text }) => Promise.reject(new Error(`${door.url} answered by itself:\n${text}`)));
     const one = await within(ASKED_MS_MAX, Promise.race([at_work, early]));
     expected.delete(number);
     if (one === undefined) throw new Error(`${door.url} asked the engine nothing`);
+    let writing: NodeJS.Timeout | undefined;
     if (moment === 'midway') {
       one.socket.write(route.begin);
-      // An answer that is not streamed may be passed on only once it is whole.
-      if (route.more !== undefined) await answer;
-      writeOn(one, route.more);
+      if (route.more !== undefined) {
+        // What is not streamed may be passed on only once it is whole.
+        await answer;
+        writing = setInterval(() => one.socket.write(route.more ?? ''), MORE_MS);
+      }
     }
+    void one.gone.then(() => clearInterval(writing));
     // Not always at the same moment of the gateway's round.
     await pause(SETTLE_MS * (1 + Math.random()));
     return {
@@ -132,7 +136,8 @@ export async function startLeavers(): Promise<Leavers> {
         else caller.socket.resetAndDestroy();
         const gone = await within(GIVE_UP_MS, one.gone);
         caller.socket.destroy();
-        one.socket.destroy();
+        // A socket that is still open stays so: closed here, it would look like an engine that breaks off.
+        clearInterval(writing);
         return gone === undefined ? GIVE_UP_MS : gone - left;
       },
     };
@@ -146,11 +151,6 @@ export async function startLeavers(): Promise<Leavers> {
     hold,
     stop: () => engine.stop(),
   };
-}
-
-function writeOn({ socket }: Asked, more = ''): void {
-  const timer = setInterval(() => (socket.writable ? socket.write(more) : clearInterval(timer)), MORE_MS);
-  socket.once('close', () => clearInterval(timer));
 }
 
 /** Undefined when it takes longer. */

@@ -16,6 +16,8 @@ export interface RawAnswer {
   readonly status: number;
   /** When its first byte was here, by `performance.now()`. */
   readonly at: number;
+  /** What of it was here then. */
+  readonly text: string;
 }
 
 export async function dial({ url }: Pick<Door, 'url'>): Promise<RawCaller> {
@@ -32,7 +34,7 @@ export async function dial({ url }: Pick<Door, 'url'>): Promise<RawCaller> {
     text += part;
     const status = Number(/^HTTP\/1\.1 (\d{3}) /.exec(text)?.[1]);
     if (Number.isNaN(status)) return;
-    under_way?.answered({ status, at: performance.now() });
+    under_way?.answered({ status, at: performance.now(), text });
     under_way = undefined;
     free = isWhole(text);
   });
