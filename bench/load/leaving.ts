@@ -122,7 +122,8 @@ export async function startLeavers(): Promise<Leavers> {
       one.socket.write(route.begin);
       if (route.more !== undefined) {
         // What is not streamed may be passed on only once it is whole.
-        await answer;
+        const { status, text } = await answer;
+        if (status !== 200) throw new Error(`${door.url} did not pass a stream on:\n${text}`);
         writing = setInterval(() => one.socket.write(route.more ?? ''), MORE_MS);
       }
     }
