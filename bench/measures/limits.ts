@@ -76,7 +76,7 @@ export const limits: Measure = {
       name,
       version: way === 'flexible' ? flexibleVersion() : commit(),
       async round() {
-        const alone = await round({ way, url: redis.url, seconds: quick ? 0.2 : 1.5, counted: quick ? 5 : 50 });
+        const alone = await round({ way, url: redis.url, seconds: quick ? 0.2 : 1.2, counted: quick ? 5 : 50 });
         const gateway = gateways[way];
         return gateway === undefined ? alone : { ...alone, cpu_line: await cpuOf(gateway, quick ? 1 : 3) };
       },
