@@ -18,12 +18,14 @@ export interface Figure {
   readonly added_to?: string;
   /** The target this figure is held against, in words, and whether a number meets it. Told, never enforced. */
   readonly target?: Target;
+  /** What must never happen is not forgiven by the other rounds: which of them is held against the target, not the median. */
+  readonly worst?: 'high' | 'low';
 }
 
 interface Target {
   /** As in `≥ 0.25 × nginx`. */
   readonly text: string;
-  /** `own`: the subject's median, as told. `ratio`: the median ratio to another subject, in the same rounds. */
+  /** `own`: the subject's median, or its worst, as told. `ratio`: the median ratio to another subject, in the same rounds. */
   met(own: number, ratio: (to: string) => number | undefined): boolean;
 }
 

@@ -103,7 +103,9 @@ function verdicts(figure: Figure, subjects: readonly SubjectResult[]): string[] 
       const other = subjects.find((one) => one.name === to);
       return other === undefined ? undefined : ratioOf(values, valuesOf(figure, other, subjects));
     };
-    return [`${target.met(own.median, ratio) ? 'met' : 'MISSED'}: ${title}, ${subject.name}: ${target.text}`];
+    return [
+      `${target.met(own[figure.worst ?? 'median'], ratio) ? 'met' : 'MISSED'}: ${title}, ${subject.name}: ${target.text}`,
+    ];
   });
 }
 
