@@ -36,6 +36,7 @@ export const cancel: Measure = {
       unit: '%',
       digits: 1,
       target: { text: '0', met: (own) => own === 0 },
+      worst: 'high',
     },
     { name: 'queued_p50', title: 'in the queue, until it says so, p50', unit: 'ms', digits: 2 },
     { name: 'queued_p99', title: 'in the queue, until it says so, p99', unit: 'ms', digits: 2, target: TARGET },
@@ -45,6 +46,7 @@ export const cancel: Measure = {
       unit: 'requests',
       digits: 0,
       target: { text: '0', met: (own) => own === 0 },
+      worst: 'high',
     },
   ],
   async open({ quick, note }) {
