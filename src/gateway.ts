@@ -8,6 +8,7 @@ import { createApp } from './app.ts';
 import { Bodies } from './edge/bodies.ts';
 import { keyring } from './edge/keyring.ts';
 import { LAST_IDLE_MS, WrongSocket, listen, type Door, type OpenListener } from './edge/listener.ts';
+import { Present } from './ops/present.ts';
 import type { Reply } from './edge/reply.ts';
 import { USUAL_PORTS } from './fleet/discover.ts';
 import { Fleet, type FleetEvents, type Probing } from './fleet/fleet.ts';
@@ -72,7 +73,7 @@ export async function startGateway({
   stopping,
 }: GatewayOptions): Promise<Gateway> {
   const instance = randomUUID();
-  const replies = new Set<Reply>();
+  const replies = new Present<Reply>();
   const connections = new Set<Socket>();
   const bodies = new Bodies();
   let condition: Condition = 'starting';
@@ -157,9 +158,9 @@ export async function startGateway({
     condition: () => condition,
     outbox: new Outbox(),
     enter: (reply) => {
-      replies.add(reply);
+      const leave = replies.enter(reply);
       return () => {
-        replies.delete(reply);
+        leave();
         if (replies.size === 0) emptied?.();
       };
     },
@@ -237,7 +238,7 @@ export async function startGateway({
     // Until the last connection has gone, since an idle one may bring another request.
     const quiet = Promise.all(all.map(({ closed }) => closed)).then(ended);
     await within(ground.config.limits.drain_ms, quiet);
-    for (const reply of replies) {
+    for (const reply of replies.all()) {
       reply.stop(
         new GatewayError('shutting_down', 'The gateway is shutting down. Try again shortly.', { retry_ms: 1_000 }),
       );
