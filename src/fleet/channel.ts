@@ -22,6 +22,8 @@ export interface Origin {
 const READ_BYTES = 64 * 1024;
 /** A head and a body up to this size are written as one piece: copying them costs less than a second one. */
 const ONE_PIECE_BYTES = 16 * 1024;
+/** A larger one is written in pieces of this size. */
+const PIECE_BYTES = 256 * 1024;
 /** After this much silence TCP asks whether the other side is still there. */
 const TCP_KEEP_ALIVE_MS = 60_000;
 
@@ -43,6 +45,8 @@ export class Channel implements Hearer, Sender {
   readonly #parser = new AnswerParser(this);
   #connecting: NodeJS.Timeout | undefined;
   #exchange: Exchange | undefined;
+  /** What of a large body has not been given to the socket. */
+  #rest: Buffer[] = [];
   #answers = 0;
   #heard = false;
   #ended = false;
@@ -97,10 +101,9 @@ export class Channel implements Hearer, Sender {
     const socket = this.#socket;
     const length = body === undefined ? 0 : bytesOf(body);
     if (body === undefined || length > ONE_PIECE_BYTES) {
-      socket.cork();
       socket.write(head, 'latin1');
-      for (const part of body ?? []) socket.write(part);
-      socket.uncork();
+      this.#rest = body === undefined ? [] : [...body];
+      this.#sendRest();
       return;
     }
     const bytes = Buffer.allocUnsafe(head.length + length);
@@ -151,6 +154,18 @@ export class Channel implements Hearer, Sender {
     if (this.#exchange !== undefined) this.#outbox.add(this);
   }
 
+  /**
+   * A large body piece by piece, each in a turn of its own: to a reader on this machine, who takes it as fast as it comes,
+   * libuv would write all of it in one go, and everybody else would wait (20 MB: 15 ms and more).
+   */
+  #sendRest(): void {
+    const [part] = this.#rest;
+    if (part === undefined || this.#ended) return;
+    if (part.length > PIECE_BYTES) this.#rest[0] = part.subarray(PIECE_BYTES);
+    else this.#rest.shift();
+    this.#socket.write(part.subarray(0, PIECE_BYTES), () => setImmediate(() => this.#sendRest()));
+  }
+
   /** False leaves the rest to be read after `resume`. */
   #read(bytes: Buffer): boolean {
     this.#heard = true;
@@ -168,7 +183,7 @@ export class Channel implements Hearer, Sender {
   #settle(): boolean {
     if (this.#ended) return false;
     // An answer that came before the request was sent whole leaves the rest of it in the way of the next.
-    if (!this.#parser.reusable || this.#socket.writableLength > 0) {
+    if (!this.#parser.reusable || this.#rest.length > 0 || this.#socket.writableLength > 0) {
       this.destroy();
       return false;
     }

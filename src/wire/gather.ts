@@ -12,7 +12,10 @@ export class Gather {
   #parts: Buffer[] = [];
   #whole: Buffer | undefined;
 
-  /** `announced`: the length, 0 where it is not known. `views`: the parts are somebody else's, and copied at once. */
+  /**
+   * `announced`: the length, 0 where it is not known. `views`: the parts are somebody else's, and copied at once; others must
+   * not be used any more once they have been added.
+   */
   constructor(announced: number, views: boolean) {
     this.#announced = announced;
     this.#views = views;
@@ -22,7 +25,7 @@ export class Gather {
     const at = this.bytes;
     this.bytes += part.length;
     if (this.#whole === undefined && this.bytes >= BELIEVED_BYTES && this.bytes <= this.#announced) this.#fill();
-    if (this.#whole !== undefined && this.bytes <= this.#whole.length) this.#whole.set(part, at);
+    if (this.#whole !== undefined && this.bytes <= this.#whole.length) this.#copy(part, at);
     else this.#parts.push(this.#views ? Buffer.from(part) : part);
   }
 
@@ -38,9 +41,17 @@ export class Gather {
     this.#whole = Buffer.allocUnsafeSlow(this.#announced);
     let at = 0;
     for (const part of this.#parts) {
-      this.#whole.set(part, at);
-      at += part.length;
+      const { length } = part;
+      this.#copy(part, at);
+      at += length;
     }
     this.#parts = [];
+  }
+
+  /** A part of ours is given up at once: until they are collected, the parts of a large body would be as much again. */
+  #copy(part: Buffer, at: number): void {
+    this.#whole?.set(part, at);
+    if (!this.#views && part.length === part.buffer.byteLength && part.buffer instanceof ArrayBuffer)
+      part.buffer.transfer(0);
   }
 }
