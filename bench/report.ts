@@ -1,4 +1,4 @@
-// What is told at the end: one table as text, everything as JSON, and RESULTS.md, which keeps the last whole run.
+// What is told at the end: one table as text, everything as JSON, and RESULTS.md, which keeps of each measure the last run.
 import { readFileSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import type { Figure, Measure } from './measure.ts';
@@ -14,42 +14,48 @@ export interface Report {
 
 const RESULTS = fileURLToPath(new URL('RESULTS.md', import.meta.url));
 /** What stands above this line in RESULTS.md is written by hand. */
-const MARK = '<!-- Below: the last run, written by `npm run bench -- --keep`. -->';
+const MARK = '<!-- Below: the last run of each measure, written by `npm run bench -- --keep`. -->';
 
 /** Markdown that reads as plain text too. */
-export function table({ machine, quick, notes, results }: Report): string {
-  const lines = [
-    Object.entries(machine)
-      .map(([name, value]) => `${name}: ${value}`)
-      .join(' · '),
+export function table(report: Report): string {
+  const { quick, notes, results } = report;
+  const head = quick ? ['A quick run: it shows that everything runs, and its figures say little.\n'] : [];
+  const tail = notes.length > 0 ? [`${notes.map((text) => `- ${text}`).join('\n')}\n`] : [];
+  return [...head, ...results.map((result) => section(result, report)), ...tail].join('\n');
+}
+
+/** One measure, with all that is needed to read it. */
+function section({ measure, rounds, subjects }: Result, { machine }: Report): string {
+  const versions = subjects.map(({ name, version }) => `${name} ${version}`).join(', ');
+  const ran = [
+    new Date().toISOString().slice(0, 10),
+    ...Object.entries(machine).map(([name, told]) => `${name}: ${told}`),
   ];
-  if (quick) lines.push('', 'A quick run: it shows that everything runs, and its figures say little.');
-  for (const { measure, rounds, subjects } of results) {
-    lines.push('', `## ${measure.title}`, '');
-    const versions = subjects.map(({ name, version }) => `${name} ${version}`).join(', ');
-    lines.push(
-      `${versions}. ${rounds} ${rounds === 1 ? 'round' : 'rounds'}: median (lowest–highest), × ${measure.base}${added(measure)}.`,
-      '',
-    );
-    const rows = [['', ...subjects.map(({ name }) => name)]];
-    for (const figure of measure.figures) {
-      const values = subjects.map((subject) => valuesOf(figure, subject, subjects));
-      // One that no subject gave in this run, as most of a quick one, would be a row of dashes.
-      if (values.flat().every((value) => value === undefined)) continue;
-      const base = subjects.findIndex(({ name }) => name === measure.base);
-      const cells = subjects.map(({ name }, at) => {
-        // What is told whole beside others' additions has no ratio to them.
-        const is_whole = figure.added_to === name;
-        const is_added = figure.added_to !== undefined && !is_whole;
-        return cell(figure, is_added, values[at]!, at === base || is_whole ? undefined : values[base]);
-      });
-      rows.push([`${figure.title} (${figure.unit})`, ...cells]);
-    }
-    lines.push(...aligned(rows));
-    const targets = measure.figures.flatMap((figure) => verdicts(figure, subjects));
-    if (targets.length > 0) lines.push('', ...targets.map((text) => `- ${text}`));
+  const lines = [
+    `## ${measure.title}`,
+    '',
+    ran.join(' · '),
+    '',
+    `${versions}. ${rounds} ${rounds === 1 ? 'round' : 'rounds'}: median (lowest–highest), × ${measure.base}${added(measure)}.`,
+    '',
+  ];
+  const rows = [['', ...subjects.map(({ name }) => name)]];
+  for (const figure of measure.figures) {
+    const values = subjects.map((subject) => valuesOf(figure, subject, subjects));
+    // One that no subject gave in this run, as most of a quick one, would be a row of dashes.
+    if (values.flat().every((value) => value === undefined)) continue;
+    const base = subjects.findIndex(({ name }) => name === measure.base);
+    const cells = subjects.map(({ name }, at) => {
+      // What is told whole beside others' additions has no ratio to them.
+      const is_whole = figure.added_to === name;
+      const is_added = figure.added_to !== undefined && !is_whole;
+      return cell(figure, is_added, values[at]!, at === base || is_whole ? undefined : values[base]);
+    });
+    rows.push([`${figure.title} (${figure.unit})`, ...cells]);
   }
-  if (notes.length > 0) lines.push('', ...notes.map((text) => `- ${text}`));
+  lines.push(...aligned(rows));
+  const targets = measure.figures.flatMap((figure) => verdicts(figure, subjects));
+  if (targets.length > 0) lines.push('', ...targets.map((text) => `- ${text}`));
   return `${lines.join('\n')}\n`;
 }
 
@@ -70,10 +76,18 @@ export function toJson({ machine, quick, notes, results }: Report): string {
   return `${JSON.stringify({ machine, at: new Date().toISOString(), quick, notes, measures }, undefined, 2)}\n`;
 }
 
-/** Puts the table below the mark of RESULTS.md. */
+/** Puts the sections below the mark of RESULTS.md: each in its older one's place, or behind the others. */
 export function keep(report: Report): void {
-  const [head = ''] = readFileSync(RESULTS, 'utf8').split(MARK);
-  writeFileSync(RESULTS, `${head}${MARK}\n\n${new Date().toISOString().slice(0, 10)}. ${table(report)}`);
+  const [head = '', kept = ''] = readFileSync(RESULTS, 'utf8').split(MARK);
+  const sections = new Map<string, string>();
+  for (const text of kept.split(/^(?=## )/m))
+    if (text.startsWith('## ')) sections.set(titleOf(text), `${text.trimEnd()}\n`);
+  for (const result of report.results) sections.set(`## ${result.measure.title}`, section(result, report));
+  writeFileSync(RESULTS, `${head}${MARK}\n\n${[...sections.values()].join('\n')}`);
+}
+
+function titleOf(text: string): string {
+  return text.slice(0, text.indexOf('\n'));
 }
 
 function added({ figures }: Measure): string {

@@ -22,9 +22,17 @@ export async function runRounds(measure: Measure, rounds: number, bench: Bench):
       for (let step = 0; step < subjects.length; step += 1) {
         const at = (round + step) % subjects.length;
         const subject = subjects[at]!;
-        const sample = await subject.round();
-        samples[at]!.push(sample);
-        bench.note(`${measure.name} ${round + 1}/${rounds} ${subject.name}: ${inShort(measure, sample)}`);
+        const turn = `${measure.name} ${round + 1}/${rounds} ${subject.name}`;
+        try {
+          const sample = await subject.round();
+          samples[at]!.push(sample);
+          bench.note(`${turn}: ${inShort(measure, sample)}`);
+        } catch (error) {
+          // That a rival cannot is a result; that Lanyard cannot is a bug.
+          if (subject.name.startsWith('lanyard') || !(error instanceof Error)) throw error;
+          samples[at]!.push({});
+          bench.note(`left out: ${turn}: ${error.message.split('\n')[0]}`);
+        }
       }
     }
   } finally {
