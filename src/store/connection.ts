@@ -16,6 +16,8 @@ export interface Connection {
    * @throws RedisAway when Redis is away (nothing is sent), RedisSlow, or what Redis or the connection said.
    */
   run<T>(command: (redis: Redis) => Promise<T>, wait_ms?: number): Promise<T>;
+  /** Counts and tells what went wrong with a part of a command that succeeded otherwise. */
+  failed(error: unknown): void;
   /** Called each time Redis is back, before any other command: what must be told first is sent first. */
   onUp(listener: () => void): void;
   close(): void;
@@ -103,6 +105,10 @@ export function connectRedis(url: string, report: (event: RedisEvent) => void, r
     report({ type: 'fault', fault, cause: causeOf(error), count: last.count });
   }
 
+  function failed(error: unknown): void {
+    tell(note(error), error, performance.now());
+  }
+
   /** After a fail-over the connection still leads to what was the primary, while the name leads to the new one. */
   function lookUpAgain(fault: Fault, now: number): void {
     if (fault !== 'readonly' || now - looked_up_at < LOOK_UP_MS) return;
@@ -158,10 +164,11 @@ export function connectRedis(url: string, report: (event: RedisEvent) => void, r
       } catch (error) {
         odd_errors += 1;
         if (faultOf(error) !== 'other' || odd_errors >= ODD_ERRORS_MAX) lost(error);
-        else tell(note(error), error, performance.now());
+        else failed(error);
         throw error;
       }
     },
+    failed,
     onUp(listener) {
       listeners.push(listener);
       if (state === 'up') listener();

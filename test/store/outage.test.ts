@@ -71,7 +71,7 @@ describe('Redis away', () => {
     expect(await places(gateway, 'key:b')).toBe(2);
     held.release();
     (verdict as Verdict).release();
-    expect(await places(gateway)).toBe(0);
+    await until(async () => (await places(gateway)) === 0);
     expect(kinds(gateway.events)).toEqual(['up', 'away connect', 'up']);
   });
 

@@ -1,7 +1,7 @@
 // The limits over a real Redis, by one gateway and by several. What happens when Redis is away is in outage.test.ts.
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { setTimeout as pause } from 'node:timers/promises';
+import { setImmediate as nextTurn, setTimeout as pause } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import * as fc from 'fast-check';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
@@ -38,6 +38,12 @@ async function gatewayProcess(takes: number, asked: Demand, lease_ms = 30_000): 
   children.push(child);
   const [line] = (await once(child.stdout, 'data')) as [Buffer];
   return Number(line.toString().replace('admitted ', ''));
+}
+
+/** Redis has heard all that was given back so far. */
+async function told(): Promise<void> {
+  await nextTurn();
+  await Promise.all([one.connection.redis.ping(), two.connection.redis.ping()]);
 }
 
 const places = (id: string): Promise<number> => one.connection.redis.zcard(`lanyard:places:${id}`);
@@ -124,7 +130,7 @@ describe('any number of gateways', () => {
         if (!take) {
           for (const { verdict } of held.splice(release % Math.max(1, held.length), 1)) verdict.release();
           // A give-back is not awaited: another gateway's next take must not overtake it.
-          await Promise.all([one.connection.redis.ping(), two.connection.redis.ping()]);
+          await told();
           continue;
         }
         const free = held.filter((of) => of.ip === ip).length < 3 && held.filter((of) => of.key === key).length < 2;
@@ -134,7 +140,7 @@ describe('any number of gateways', () => {
         if (verdict.admitted) held.push({ verdict, ip, key });
       }
       for (const { verdict } of held) verdict.release();
-      await Promise.all([one.connection.redis.ping(), two.connection.redis.ping()]);
+      await told();
       expect(await one.connection.redis.keys('lanyard:places:*')).toEqual([]);
       expect(one.limits.state()).toMatchObject({ buckets: 0 });
     });
