@@ -34,6 +34,8 @@ export interface Call {
   readonly body: Buffer;
   /** Where the top-level fields stand in `body`. */
   readonly fields: Fields;
+  /** For who hands `body` to a socket: it stays until the returned function is called. Absent where nothing takes it away. */
+  readonly borrow?: () => () => void;
 }
 
 /** Where one top-level member stands: byte offsets into the body, ends exclusive. */

@@ -31,6 +31,7 @@ export function askOf(call: Call, backend: Backend, name: string, request_id: st
     headers: call.streamed ? STREAMED : WHOLE,
     id: request_id,
     body: pieces(call.body, edits(call, backend, name)),
+    borrow: call.borrow,
   };
 }
 

@@ -97,13 +97,13 @@ export class Channel implements Hearer, Sender {
   send(): void {
     if (this.#exchange === undefined) return;
     this.#parser.next();
-    const { head, body } = this.#exchange.ask;
+    const { head, body, borrow } = this.#exchange.ask;
     const socket = this.#socket;
     const length = body === undefined ? 0 : bytesOf(body);
     if (body === undefined || length > ONE_PIECE_BYTES) {
       socket.write(head, 'latin1');
       this.#rest = body === undefined ? [] : [...body];
-      this.#sendRest();
+      this.#sendRest(borrow?.());
       return;
     }
     const bytes = Buffer.allocUnsafe(head.length + length);
@@ -158,12 +158,13 @@ export class Channel implements Hearer, Sender {
    * A large body piece by piece, each in a turn of its own: to a reader on this machine, who takes it as fast as it comes,
    * libuv would write all of it in one go, and everybody else would wait (20 MB: 15 ms and more).
    */
-  #sendRest(): void {
+  #sendRest(give_back: (() => void) | undefined): void {
     const [part] = this.#rest;
-    if (part === undefined || this.#ended) return;
+    // Nothing is under way to the system now: the one before has been taken, or given up.
+    if (part === undefined || this.#ended) return give_back?.();
     if (part.length > PIECE_BYTES) this.#rest[0] = part.subarray(PIECE_BYTES);
     else this.#rest.shift();
-    this.#socket.write(part.subarray(0, PIECE_BYTES), () => setImmediate(() => this.#sendRest()));
+    this.#socket.write(part.subarray(0, PIECE_BYTES), () => setImmediate(() => this.#sendRest(give_back)));
   }
 
   /** False leaves the rest to be read after `resume`. */

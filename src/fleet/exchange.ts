@@ -41,6 +41,7 @@ export interface Waits {
 export interface Written {
   readonly head: string;
   readonly body: readonly Buffer[] | undefined;
+  readonly borrow: (() => () => void) | undefined;
 }
 
 /** What is kept for a sink that is not there yet; beyond it the socket is left alone. */

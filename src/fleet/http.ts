@@ -21,6 +21,8 @@ export interface Ask {
   readonly id?: string;
   /** In parts, so that a large one is not copied to change a few bytes. */
   readonly body: readonly Buffer[] | undefined;
+  /** Keeps the body's memory until the returned function is called. */
+  readonly borrow?: (() => () => void) | undefined;
 }
 
 /** In a request's head nothing else may stand (RFC 9110 §5.5): a line break in a configured key would be another header. */
@@ -64,7 +66,7 @@ export class Connection {
     return new Promise((resolve, reject) => {
       if (signal?.aborted === true) return reject(new HttpFault('aborted', 'signal'));
       if (this.#closing !== undefined) return reject(new HttpFault('connect', 'CLOSED'));
-      const written = { head: this.#headOf(ask), body: ask.body };
+      const written = { head: this.#headOf(ask), body: ask.body, borrow: ask.borrow };
       new Exchange(written, waits, signal, resolve, reject).by(this.#channel(fresh));
     });
   }

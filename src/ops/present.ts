@@ -27,6 +27,11 @@ export class Present<Thing> {
     return this.#entries.map(({ thing }) => thing);
   }
 
+  /** Takes all of them out. */
+  clear(): Thing[] {
+    return this.#entries.splice(0).map(({ thing }) => thing);
+  }
+
   /** The last one takes its place. */
   #leave(entry: Entry<Thing>): void {
     if (this.#entries[entry.at] !== entry) return;

@@ -5,12 +5,16 @@ import type { Reply } from '../edge/reply.ts';
 import { isNull, readBoolean, readString, scanMember, scanObject, valueKind } from '../wire/body.ts';
 import { GatewayError } from '../wire/errors.ts';
 import { Gather } from '../wire/gather.ts';
+import { Lent } from '../wire/lent.ts';
 import type { Call, Caller, Endpoint, Fields, Limits } from '../types.ts';
 
 interface Means {
   readonly config: { readonly limits: Limits };
   readonly bodies: Bodies;
 }
+
+/** A smaller body is left to the collector. */
+const LENT_BYTES_MIN = 1 << 20;
 
 /**
  * The body is held in memory until the call is disposed of.
@@ -35,7 +39,13 @@ export function read(
 
 /** The body is held already. */
 function callOf(body: Buffer, endpoint: Endpoint, caller: Caller, { bodies }: Means): Call & Disposable {
-  const release = (): void => bodies.release(body.length);
+  const { length } = body;
+  const lent = length < LENT_BYTES_MIN ? undefined : new Lent(body);
+  const give_back = lent?.borrow();
+  const release = (): void => {
+    bodies.release(length);
+    give_back?.();
+  };
   try {
     const fields = scanObject(body);
     return {
@@ -45,6 +55,7 @@ function callOf(body: Buffer, endpoint: Endpoint, caller: Caller, { bodies }: Me
       wants_usage: wantsUsage(body, fields),
       body,
       fields,
+      ...(lent === undefined ? {} : { borrow: () => lent.borrow() }),
       [Symbol.dispose]: release,
     };
   } catch (error) {

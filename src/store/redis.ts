@@ -4,6 +4,7 @@
 // away this process enforces its share of the limits (or refuses), and tells Redis afterwards what it holds.
 import { randomBytes } from 'node:crypto';
 import { GatewayError } from '../wire/errors.ts';
+import { Present } from '../ops/present.ts';
 import { makeBuckets } from './buckets.ts';
 import type { Connection } from './connection.ts';
 import { admitted, refused, type Limits, type Source, type Verdict } from './limits.ts';
@@ -33,7 +34,7 @@ export function redisLimits(connection: Connection, options: SharedOptions): Lim
   const gateway = randomBytes(6).toString('base64url');
   const buckets = makeBuckets();
   /** What this process holds, whoever granted it. */
-  const held = new Set<Lease>();
+  const held = new Present<Lease>();
   const turn = openTurn(connection, lease_ms);
   let leases = 0;
 
@@ -77,9 +78,9 @@ export function redisLimits(connection: Connection, options: SharedOptions): Lim
   }
 
   function grant(source: Source, ruling: Ruling, lease: Lease): Verdict {
-    held.add(lease);
+    const leave = held.enter(lease);
     return admitted(source, ruling, () => {
-      held.delete(lease);
+      leave();
       buckets.drop(lease.needs);
       giveBack(lease);
     });
@@ -97,7 +98,7 @@ export function redisLimits(connection: Connection, options: SharedOptions): Lim
 
   /** In one pipeline. Unconditional: a restarted Redis knows nothing. */
   async function renew(): Promise<void> {
-    const renewals = byBucket(held);
+    const renewals = byBucket(held.all());
     if (renewals.size === 0) return;
     try {
       await connection.run(async (redis) => {
@@ -109,7 +110,7 @@ export function redisLimits(connection: Connection, options: SharedOptions): Lim
             pipeline.eval(RENEW, 1, placesKey(id), lease_ms * 1000, ...some);
           }
         }
-        for (const lease of held) lease.sent = true;
+        for (const lease of held.all()) lease.sent = true;
         const failed = (await pipeline.exec())?.find(([error]) => error !== null);
         if (failed?.[0]) throw failed[0];
       }, RENEW_WAIT_MS);
@@ -139,8 +140,7 @@ export function redisLimits(connection: Connection, options: SharedOptions): Lim
     }),
     async close() {
       clearInterval(timer);
-      for (const lease of held) giveBack(lease);
-      held.clear();
+      for (const lease of held.clear()) giveBack(lease);
       await settle();
     },
   };

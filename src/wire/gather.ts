@@ -1,6 +1,8 @@
 // A body put together as it comes. Of a large one whose length was announced the whole is made early and filled, so that it
 // is never there twice; not before a good part of it has come, or announcing would be enough to take memory.
 
+import { free } from './lent.ts';
+
 /** So much has come before the announced rest is believed. */
 const BELIEVED_BYTES = 256 * 1024;
 
@@ -51,7 +53,6 @@ export class Gather {
   /** A part of ours is given up at once: until they are collected, the parts of a large body would be as much again. */
   #copy(part: Buffer, at: number): void {
     this.#whole?.set(part, at);
-    if (!this.#views && part.length === part.buffer.byteLength && part.buffer instanceof ArrayBuffer)
-      part.buffer.transfer(0);
+    if (!this.#views) free(part);
   }
 }
