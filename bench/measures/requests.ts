@@ -31,11 +31,17 @@ export const requests: Measure = {
       unit: '/s',
       digits: 0,
       target: {
-        text: '≥ 0.25 × nginx and ≥ 8 × portkey; aim 0.4 × nginx',
-        met: (_own, ratio) => (ratio('nginx') ?? 0) >= 0.25 && (ratio('portkey') ?? Infinity) >= 8,
+        text: '≥ 0.25 × nginx; aim 0.4 × nginx',
+        met: (_own, ratio) => (ratio('nginx') ?? 0) >= 0.25,
       },
     },
-    { name: 'cpu_us', title: 'CPU a request, 16 at once', unit: 'µs' },
+    {
+      name: 'cpu_us',
+      title: 'CPU a request, 16 at once',
+      unit: 'µs',
+      // Portkey's p99 is over the bound at any load, so its requests per core are told by what one costs.
+      target: { text: '≤ portkey / 8', met: (_own, ratio) => (ratio('portkey') ?? 0) <= 1 / 8 },
+    },
     { name: 'p50_1', title: 'p50, one at a time', unit: 'ms', digits: 2, added_to: 'direct' },
     { name: 'p99_1', title: `p99, one at a time, ${PER_SECOND[1]}/s open`, unit: 'ms', digits: 2, added_to: 'direct' },
     {
