@@ -1,6 +1,7 @@
 // One command a turn of the event loop, whatever is asked in it: takes and give-backs are collected until the turn's sockets are
-// read, then sent together. A command costs 12 µs here however little it says, a take in it 3. Give-backs go first, takes in
-// the order they came; nobody waits for more than one round trip.
+// read, then sent together. Most of what a command costs here is the command (a timer, a write, a reply): one for each take and
+// one for each give-back made 25 µs of a request, 64 at once; together they make 6. Give-backs go first, takes in the order
+// they came; nobody waits for more than one round trip.
 import type { Result } from 'ioredis';
 import type { Connection } from './connection.ts';
 import type { Need, State } from './rule.ts';
