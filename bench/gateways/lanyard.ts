@@ -48,7 +48,7 @@ ${redis === undefined ? '' : `redis: { url: "${redis}", gateways: ${gateways} }`
     // The master key, which it would otherwise make and keep in `.env`.
     writeFileSync(join(dir, '.env'), `LITELLM_MASTER_KEY=${KEY}-master\n`, { mode: 0o600 });
     const modules = imports.flatMap((file) => ['--import', file]);
-    const command = [process.execPath, ...modules, join(ROOT, 'src', 'main.ts'), 'serve'];
+    const command = [process.execPath, '--max-semi-space-size=16', ...modules, join(ROOT, 'src', 'main.ts'), 'serve'];
     // A log that this process had to read would take the load's core.
     const script = 'cd "$1" && shift && exec "$@" 2>log';
     const program = await startProgram('sh', ['-c', script, 'sh', dir, ...command], async (output) =>
