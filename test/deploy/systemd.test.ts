@@ -73,7 +73,10 @@ describe('the units agree with the program', () => {
   });
 
   test('what it starts is there', () => {
-    const [node = '', main = '', command] = valueOf(SERVICE, 'ExecStart').replaceAll('/opt/lanyard/', ROOT).split(' ');
+    const words = valueOf(SERVICE, 'ExecStart').replaceAll('/opt/lanyard/', ROOT).split(' ');
+    const [node = '', main = '', command] = words.filter((word) => !word.startsWith('--'));
     expect([existsSync(node), existsSync(main), command]).toEqual([true, true, 'serve']);
+    const flags = words.filter((word) => word.startsWith('--'));
+    expect(spawnSync(node, [...flags, '--eval', '0']).status, flags.join(' ')).toBe(0);
   });
 });
