@@ -60,7 +60,7 @@ export async function serve(ground: Ground, endpoint: Endpoint, visit: Visit): P
     outcome.streamed = call.streamed;
     // A name that is published, or none: what a client made up reaches neither log nor metrics.
     outcome.model = fleet.models.get(call.model)?.id ?? '';
-    const candidates = route(caller, call, fleet.models, Math.random);
+    const candidates = route(caller, call, fleet.models, Math.random, config.limits.queue_wait_ms);
     if (call.streamed) reply.openStream();
     {
       using answer = await dispatch(call, candidates, ground, reply.signal, outcome);
@@ -91,7 +91,9 @@ function openOutcome(id: string, endpoint: Endpoint): Outcome {
     retries: 0,
     tokens_in: undefined,
     tokens_out: undefined,
+    tokens_told: 0,
     queued_ms: 0,
+    load_ms: 0,
     first_byte_at: undefined,
     cancel_ms: undefined,
   };

@@ -34,6 +34,8 @@ export interface Call {
   readonly body: Buffer;
   /** Where the top-level fields stand in `body`. */
   readonly fields: Fields;
+  /** How much of `body` is text for the model; counted once, when it is first asked. */
+  readonly prompt_bytes: () => number;
   /** For who hands `body` to a socket: it stays until the returned function is called. Absent where nothing takes it away. */
   readonly borrow?: () => () => void;
 }
@@ -56,7 +58,26 @@ export interface Fields {
 export interface Deployment {
   readonly backend: string;
   readonly name: string;
+  /** Tokens, where the engine tells none or another than it gives. */
+  readonly context_length?: number | undefined;
+  /** Ollama: the context it is loaded with, in tokens. */
+  readonly num_ctx?: number | undefined;
+  /** Ollama: how long it stays in memory after a request, in seconds; negative: for ever. */
+  readonly keep_alive_s?: number | undefined;
+  /** How a completion's `suffix` is written into the prompt; absent: as the model's name tells. */
+  readonly fim?: FimFamily | 'off' | undefined;
 }
+
+/** Model families by how they are asked to fill in the middle. */
+export type FimFamily =
+  | 'qwen'
+  | 'starcoder'
+  | 'codellama'
+  | 'deepseek'
+  | 'codestral'
+  | 'codegemma'
+  | 'granite'
+  | 'seed';
 
 /** How a request ended: each accepted request ends in exactly one of these. */
 export type End = 'complete' | 'rejected' | 'client_closed' | 'backend_failed' | 'bug';
@@ -80,7 +101,11 @@ export interface Outcome {
   retries: number;
   tokens_in: number | undefined;
   tokens_out: number | undefined;
+  /** Of a stream: events that came, for how fast it went. */
+  tokens_told: number;
   queued_ms: number;
+  /** Waiting for a model to be loaded. */
+  load_ms: number;
   first_byte_at: number | undefined;
   /** From the client's going away to the backend's socket being destroyed. */
   cancel_ms: number | undefined;
@@ -161,6 +186,8 @@ export interface Limits {
   readonly queue_length: number;
   /** Longest wait for a backend's connection, TLS included. */
   readonly connect_ms: number;
+  /** Longest wait for a model to be loaded into memory. */
+  readonly load_ms: number;
   /** Longest wait for an answer's first byte. */
   readonly first_byte_ms: number;
   /** Longest silence within a backend's answer. */
@@ -183,7 +210,18 @@ export interface Redis {
   readonly fail: 'local' | 'closed';
 }
 
-export type EngineName = 'ollama' | 'vllm' | 'llama.cpp' | 'openai' | 'auto';
+export type EngineName =
+  | 'ollama'
+  | 'vllm'
+  | 'llama.cpp'
+  | 'lmstudio'
+  | 'sglang'
+  | 'openvino'
+  | 'tei'
+  | 'infinity'
+  | 'openai'
+  | 'token-exchange'
+  | 'auto';
 
 export interface BackendConfig {
   readonly engine: EngineName;
@@ -195,6 +233,44 @@ export interface BackendConfig {
   readonly slots: number | undefined;
   /** Globs: discovered models published under their own names, besides those in `models`. */
   readonly publish: readonly string[];
+  /** Most inputs of one embeddings request; `undefined`: what the engine tells, or its default. */
+  readonly inputs_max?: number | undefined;
+  /** `undefined`: the certificate is verified against the authorities that Node knows. */
+  readonly tls?: Tls | undefined;
+  /** `false`: a streamed call is asked whole, and told as a stream. */
+  readonly streams?: boolean | undefined;
+  readonly exchange?: Exchange | undefined;
+}
+
+/** How a backend's certificate is checked. */
+export interface Tls {
+  /** PEM text of the authorities trusted for this backend, in place of the public ones. */
+  readonly ca: string | undefined;
+  readonly verify: boolean;
+}
+
+/** A service whose token is had for a code, and its two routes. */
+export interface Exchange {
+  readonly chat_url: string;
+  readonly embedding_url: string | undefined;
+  readonly token: TokenSource;
+  /** The original's envelope, or OpenAI's own form. */
+  readonly form: 'envelope' | 'openai';
+}
+
+export interface TokenSource {
+  readonly url: string;
+  readonly code: string | undefined;
+  /** The code as JSON, or as the form of RFC 6749 §4.1.3. */
+  readonly request: 'json' | 'form';
+  /** More fields of that request: `grant_type`, `client_id`, … */
+  readonly fields: Readonly<Record<string, string>>;
+  /** How it goes with a request: as it is, or after `Bearer `. */
+  readonly header: 'raw' | 'bearer';
+  /** How long a token holds that does not say so. */
+  readonly ttl_ms: number;
+  /** Statuses that mean the token is refused. */
+  readonly refused: readonly number[];
 }
 
 export interface ModelConfig {

@@ -42,6 +42,16 @@ const ROOMS: readonly { file: string; may: readonly string[]; never: readonly st
     may: ['node:tls', './fault.ts', '../wire/sse.ts', '../ops/log.ts'],
     never: ['ioredis', '../store/limits.ts', '../steps/route.ts', '../edge/reply.ts'],
   },
+  {
+    file: 'fleet/engines/vllm.ts',
+    may: ['./engine.ts', '../../types.ts', '../../wire/record.ts'],
+    never: ['node:fs', '../http.ts', '../../ops/log.ts'],
+  },
+  {
+    file: 'dialects/ollama.ts',
+    may: ['./dialect.ts', '../types.ts', '../wire/record.ts'],
+    never: ['node:net', '../fleet/http.ts', '../steps/relay.ts'],
+  },
   { file: 'fleet/fleet.ts', may: ['./backend.ts', '../types.ts'], never: ['undici'] },
   {
     file: 'ops/log.ts',

@@ -25,6 +25,11 @@ export function proxy() {
   return range().refine((text) => bits(text) !== 0, { error });
 }
 
+/** The same, or empty. */
+export function optionalUrl() {
+  return z.union([z.literal(''), backendUrl()], { error: 'must be empty, or an http:// or https:// URL' });
+}
+
 /** Where a backend listens: http or https, and nothing in it that belongs elsewhere. */
 export function backendUrl() {
   const error =

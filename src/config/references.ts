@@ -61,7 +61,8 @@ function models(file: Record<string, unknown>): Finding[] {
   const backends = Object.keys(record(file['backends']));
   const findings = models.flatMap(({ serve, fallback, at, on }) => [
     ...serve.flatMap((item, index) => undeployed(item, [...at, index], backends)),
-    ...repeated(serve.map(text), at, undefined, (first) => `is ${first} again: name each deployment once`),
+    ...serve.flatMap((item, index) => misplaced(item, [...at, index], record(file['backends']))),
+    ...repeated(serve.map(placeOf), at, undefined, (first) => `is ${first} again: name each deployment once`),
     ...fallback.flatMap((item, index) => unknownModel(item, [...on, index], names)),
     ...repeated(fallback.map(text), on, undefined, (first) => `is ${first} again: name each model once`),
   ]);
@@ -69,7 +70,7 @@ function models(file: Record<string, unknown>): Finding[] {
 }
 
 function undeployed(item: unknown, path: Path, backends: readonly string[]): Finding[] {
-  const written = text(item) ?? '';
+  const written = placeOf(item) ?? '';
   const slash = written.indexOf('/');
   const backend = written.slice(0, Math.max(slash, 0));
   if (backend === '' || backends.includes(backend)) return [];
@@ -81,6 +82,18 @@ function undeployed(item: unknown, path: Path, backends: readonly string[]): Fin
   const close = suggestion(backend, backends) || '.';
   const message = `names an unknown backend "${shown(backend)}"${close} Backends of this file: ${backends.map(shown).join(', ')}`;
   return [{ path, message }];
+}
+
+/** What only Ollama takes, said of another engine. */
+function misplaced(item: unknown, path: Path, backends: Record<string, unknown>): Finding[] {
+  const place = placeOf(item) ?? '';
+  const engine = text(record(backends[place.slice(0, Math.max(place.indexOf('/'), 0))])['engine']) ?? 'auto';
+  if (engine === 'ollama' || engine === 'auto') return [];
+  return ['num_ctx', 'keep_alive'].flatMap((option) =>
+    Object.hasOwn(record(item), option)
+      ? [{ path: [...path, option], message: `is for engine: ollama, and the backend is ${shown(engine)}: remove it` }]
+      : [],
+  );
 }
 
 function unknownModel(item: unknown, path: Path, names: readonly string[]): Finding[] {
@@ -112,6 +125,11 @@ function circles(fallbacks: ReadonlyMap<string, readonly (string | undefined)[]>
   };
   for (const name of fallbacks.keys()) if (!done.has(name)) follow(name);
   return findings;
+}
+
+/** `backend/name-there`, alone or with options. */
+function placeOf(item: unknown): string | undefined {
+  return text(item) ?? text(record(item)['deployment']);
 }
 
 /** A finding for every word that stood before, at `path[index].key`. */

@@ -1,50 +1,19 @@
 // The shape of `lanyard.yaml`: every option, its range, its default and what the editor shows about it. Unknown keys are
 // refused and nothing is clamped. What one option must be in view of another is in references.ts.
 import { z } from 'zod';
-import type { BackendConfig, Deployment, Key, Limit, Listener, ModelConfig, Redis } from '../types.ts';
-import { backendUrl, host, isLoopback, origin, proxy, range, redisUrl } from './addresses.ts';
+import type { BackendConfig, Key, Limit, Listener, ModelConfig, Redis } from '../types.ts';
+import { host, isLoopback, origin, proxy, range, redisUrl } from './addresses.ts';
+import { backend, model } from './backends.ts';
+import { glob, list, model_name, named, path, section, text } from './shapes.ts';
 import { digest, isCopied, weakness } from './keys.ts';
 import { duration, flag, rate, size, usualBurst, whole } from './units.ts';
 
 export const LOG_LEVELS = ['DEBUG', 'INFO', 'WARNING', 'ERROR'] as const;
-const ENGINES = ['ollama', 'vllm', 'llama.cpp', 'openai', 'auto'] as const;
 
 /** 0 lets the system choose a free port. */
 export const port = whole(0, 65_535);
 
-/** A map with exactly these keys. The message for an unknown one lists them; faults.ts makes a sentence of it. */
-function section<Shape extends z.core.$ZodLooseShape>(shape: Shape) {
-  const keys = Object.keys(shape).join(', ');
-  return z.strictObject(shape, {
-    error: ({ code }) => (code === 'unrecognized_keys' ? `Allowed here: ${keys}` : `must be a map of ${keys}`),
-  });
-}
-
-function list<Item extends z.ZodType>(item: Item, of: string) {
-  return z.array(item, { error: `must be a list of ${of}` });
-}
-
-/** A map by name. An empty one says neither "look for them" nor "these": it is a fault. */
-function named<Value extends z.ZodType>(name: z.ZodString, value: Value, of: string) {
-  return z
-    .record(name, value, { error: `must be a map of ${of} by name` })
-    .refine((map) => Object.keys(map).length > 0, { error: `is empty: remove the line, or name one of the ${of}` });
-}
-
-const text = z.string({ error: 'must be a text; put it in quotes' });
-
 const backend_name = text.regex(/^[A-Za-z0-9._-]{1,64}$/, { error: 'must be 1 to 64 letters, digits or . _ -' });
-
-const model_error =
-  'must be a model name: letters, digits or . _ : / @ + -, at most 200, beginning with a letter or digit';
-export const model_name = z
-  .string({ error: model_error })
-  .regex(/^[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,199}$/, { error: model_error });
-
-const glob_error = 'must be a model name in which * stands for any characters, such as "deepseek-*"';
-const glob = z.string({ error: glob_error }).regex(/^[A-Za-z0-9._:/@+*-]{1,200}$/, { error: glob_error });
-
-const path = text.regex(/^\S(.*\S)?$/, { error: 'must be the path of a file' });
 
 const listener = section({
   port: port.describe('The port; 0 takes any free one. PORT in the environment changes the first listener.'),
@@ -150,6 +119,7 @@ const limits = section({
   queue_wait_ms: duration(0).prefault('10s').describe('Longest wait for a free slot; 0: none.'),
   queue_length: whole(0, 1_000_000).prefault(100).describe('Calls that may wait for one model at once.'),
   connect_ms: duration(1).prefault('2s').describe('Longest wait for a backend’s connection, TLS included.'),
+  load_ms: duration(1).prefault('10m').describe('Longest wait for a model to be loaded into memory.'),
   first_byte_ms: duration(1).prefault('10m').describe('Longest wait for an answer’s first byte.'),
   idle_ms: duration(1).prefault('5m').describe('Longest silence within a backend’s answer.'),
   keep_alive_ms: duration(1).prefault('15s').describe('Silence in a stream before a keep-alive is sent.'),
@@ -179,51 +149,6 @@ const redis = z
     if (typeof redis === 'string') return { url: redis, gateways: 1, fail: 'local' };
     return redis.url === '' ? undefined : redis;
   });
-
-const backend = section({
-  engine: z.enum(ENGINES).prefault('auto').describe('What the server is; auto asks it.'),
-  url: backendUrl().describe('Where it listens; without a path the engine’s own is added.'),
-  key: text
-    .regex(/^[\x20-\x7e]*$/, { error: 'holds a character that no header can carry' })
-    .optional()
-    .describe('The backend’s own key; none when empty or left out.'),
-  slots: whole(1, 100_000).optional().describe('Requests at once; the engine’s usual number when left out.'),
-  publish: list(glob, 'globs').prefault([]).describe('Discovered models published under their own names.'),
-}).transform(({ engine, url, key, slots, publish }): BackendConfig => {
-  return { engine, url, key: key === '' ? undefined : key, slots, publish };
-});
-
-const deployment_error = 'must be `backend/name-there`: a backend of this file, a slash, and the model’s name on it';
-const deployment = z
-  .string({ error: deployment_error })
-  .regex(/^[A-Za-z0-9._-]+\/\S(.*\S)?$/, { error: deployment_error, abort: true })
-  .transform((written): Deployment => {
-    const slash = written.indexOf('/');
-    return { backend: written.slice(0, slash), name: written.slice(slash + 1) };
-  });
-const deployments = list(deployment, 'deployments').min(1, {
-  error: 'is empty: name at least one `backend/name-there`',
-});
-
-const metadata = z.record(
-  text,
-  z.union([z.string(), z.number(), z.boolean()], { error: 'must be a text, a number, true or false' }),
-  { error: 'must be a map of names to texts or numbers' },
-);
-
-const model = z
-  .union(
-    [
-      deployments,
-      section({
-        serve: deployments.describe('Who serves it.'),
-        fallback: list(model_name, 'model names').prefault([]).describe('Models tried when none of these can.'),
-        metadata: metadata.prefault({}).describe('Shown to callers in the list of models, as it stands.'),
-      }),
-    ],
-    { error: 'must be a list of deployments, or a map of serve, fallback, metadata' },
-  )
-  .transform((model): ModelConfig => ('serve' in model ? model : { serve: model, fallback: [], metadata: {} }));
 
 export const file = section({
   listen: list(listener, 'listeners')

@@ -89,5 +89,7 @@ function fromDigits(value: unknown): unknown {
 }
 
 function fromWord(value: unknown): unknown {
-  return value === 'true' ? true : value === 'false' ? false : value;
+  // `True` is how Python's settings are written.
+  const word = typeof value === 'string' ? value.toLowerCase() : value;
+  return word === 'true' ? true : word === 'false' ? false : value;
 }

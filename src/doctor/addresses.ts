@@ -1,7 +1,7 @@
 // Whom the gateway takes callers for at the address people use: each for itself, whatever it claims.
 import { ask, type Told } from './ask.ts';
 import { about, type Finding } from './finding.ts';
-import { isJson } from '../fleet/engines.ts';
+import { parseRecord } from '../wire/record.ts';
 import { inRanges, isLoopback, parseRanges } from '../wire/address.ts';
 import type { Config } from '../types.ts';
 
@@ -87,10 +87,6 @@ async function whoAmI(url: URL, headers: Readonly<Record<string, string>>): Prom
 }
 
 function seenIn({ text }: Told): string {
-  try {
-    const page: unknown = JSON.parse(text);
-    return isJson(page) && typeof page['your_address'] === 'string' ? page['your_address'] : 'unknown';
-  } catch {
-    return 'unknown';
-  }
+  const seen = parseRecord(text)?.['your_address'];
+  return typeof seen === 'string' ? seen : 'unknown';
 }

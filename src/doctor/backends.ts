@@ -2,10 +2,10 @@
 // questions that never infer and never load a model.
 import { about, count, few, type Finding } from './finding.ts';
 import { context } from './context.ts';
-import { inquire, QUESTIONS, residentOn, tryInquire } from './engines.ts';
+import { inquire } from './engines.ts';
 import type { Clock } from './host.ts';
 import { Backend } from '../fleet/backend.ts';
-import type { Engine, ModelInfo } from '../fleet/engines.ts';
+import type { Engine, ModelInfo } from '../fleet/engines/engine.ts';
 import { probe } from '../fleet/probe.ts';
 import { isLoopback } from '../wire/address.ts';
 import { matches } from '../wire/glob.ts';
@@ -68,19 +68,16 @@ export async function examineBackend(
     ];
     findings.push(...kind(name, config, seemed, news.lanyard));
     const wanted = wantedOf(name, models, news.models, config.publish);
-    const [resident, date] = await Promise.all([residentOn(backend, WAIT_MS), dateOf(backend)]);
-    findings.push(...present(name, news.engine, wanted, news.models));
+    const date = await dateOf(backend);
+    findings.push(...present(backend, wanted));
     const here = wanted.flatMap(({ name, public_name }) => {
-      const info = infoOf(news.engine, news.models, name);
+      const info = backend.info(name);
       return info === undefined ? [] : [{ info, name, public_name, embeds: embeds(info) }];
     });
     const looked = here.slice(0, MODELS_LOOKED_AT_MAX);
-    const [contexts, more] = await Promise.all([
-      Promise.all(looked.map((one) => context(backend, one.info, one.embeds, resident, WAIT_MS))),
-      Promise.all([slots(backend), batch(backend)]),
-    ]);
-    findings.push(...contexts, ...more.flat());
-    const ready = here.filter(({ info }) => resident === undefined || resident.includes(info.id));
+    const contexts = await Promise.all(looked.map((one) => context(backend, one.info, one.embeds, WAIT_MS)));
+    findings.push(...contexts, ...slots(backend), ...batch(backend));
+    const ready = here.filter(({ info }) => info.resident !== false);
     const clock = date === undefined ? undefined : { of: `backend ${name}`, ahead_ms: date };
     return { findings, patient: { backend, ready }, clock };
   } finally {
@@ -95,6 +92,7 @@ const IN_WORDS: Readonly<Record<string, string>> = {
   timeout: 'does not answer in time',
   reset: 'breaks the connection off',
   garbage: 'does not speak HTTP',
+  'no token': 'its token URL gives no token',
   loading: 'is still loading',
   'not ready': 'says that it is not ready',
 };
@@ -111,11 +109,13 @@ function cure(reason: string, { engine, url }: BackendConfig, seemed: string | u
     case 'dns':
       return `Nobody knows the name ${hostname}: correct it, or write the address.`;
     case 'tls':
-      return 'Its certificate is not accepted: http:// on a private network, or NODE_EXTRA_CA_CERTS with its CA for the gateway.';
+      return 'Name the authority that signed it: `tls: { ca: /path/ca.pem }` of this backend.';
     case 'timeout':
       return 'It takes the connection and says nothing, or packets are dropped: look at its log, its load, the firewall.';
     case 'it refuses our key':
       return 'Put its key under `key:` of this backend (from .env: key: ${VLLM_KEY}).';
+    case 'no token':
+      return 'Check TOKEN_URL and AUTH_CODE: `token:` of this backend.';
     case 'loading':
     case 'not ready':
       return 'It is starting, or its engine has died behind the server: wait for it, then look at its log.';
@@ -129,7 +129,13 @@ function kind(name: string, { engine }: BackendConfig, seemed: string | undefine
   if (lanyard)
     return [said.warn('is a Lanyard itself', 'Name the engines here, or every limit and queue counts twice.')];
   // `openai` is what remains, and says nothing against another name.
-  if (engine === 'auto' || engine === 'openai' || seemed === undefined || seemed === 'openai' || seemed === engine)
+  if (
+    engine === 'auto' ||
+    engine === 'token-exchange' ||
+    seemed === undefined ||
+    seemed === 'openai' ||
+    seemed === engine
+  )
     return [];
   return [
     said.warn(
@@ -162,19 +168,17 @@ function wantedOf(
   return [...wanted].map(([name, public_name]) => ({ name, public_name }));
 }
 
-function present(
-  backend: string,
-  engine: Engine,
-  wanted: readonly Wanted[],
-  there: ReadonlyMap<string, ModelInfo>,
-): Finding[] {
-  const said = about('backend.models', backend);
-  const missing = wanted.filter(({ name }) => infoOf(engine, there, name) === undefined);
+function present(backend: Backend, wanted: readonly Wanted[]): Finding[] {
+  const { engine, models: there } = backend;
+  const said = about('backend.models', backend.name);
+  // A service behind a token exchange tells of none.
+  if (engine.dialect === 'envelope') return [said.note('tells no list of models: what the file names is asked of it')];
+  const missing = wanted.filter(({ name }) => backend.info(name) === undefined);
   const found = missing.map(({ name, public_name }) => {
     const has = there.size === 0 ? 'it has none' : `it has ${few([...there.keys()])}`;
     const what = `has no ${name}, which ${public_name} is to be; ${has}`;
-    // A llama-server of one model serves it under any name.
-    if (engine.name === 'llama.cpp' && there.size === 1)
+    // A llama-server of one model serves it under any name, and so do those that embed with one.
+    if ((engine.name === 'llama.cpp' || engine.name === 'tei') && there.size === 1)
       return said.note(`${what}, and answers with that under any name`);
     return said.fail(what, PULL[engine.name].replace('MODEL', name));
   });
@@ -184,48 +188,47 @@ function present(
   return [said.ok(`has ${wanted.length === 1 ? 'the one' : `all ${wanted.length}`} it is to serve`)];
 }
 
+const CORRECT = 'Load it there, or correct the name after the slash under `models:`.';
 const PULL: Readonly<Record<Engine['name'], string>> = {
   ollama: '`ollama pull MODEL` on that machine, or correct the name after the slash under `models:`.',
   vllm: 'Start it with that model (or --served-model-name MODEL), or correct the name after the slash under `models:`.',
   'llama.cpp': 'Correct the name after the slash under `models:`, or start it with --alias MODEL.',
-  openai: 'Load it there, or correct the name after the slash under `models:`.',
+  lmstudio: 'Download it there (`lms get MODEL`), or correct the name after the slash under `models:`.',
+  sglang:
+    'Start it with that model (or --served-model-name MODEL), or correct the name after the slash under `models:`.',
+  openvino: 'Add it to its configuration, or correct the name after the slash under `models:`.',
+  tei: CORRECT,
+  infinity: 'Start it with --model-id MODEL too, or correct the name after the slash under `models:`.',
+  openai: CORRECT,
+  'token-exchange': CORRECT,
 };
 
-/** Ollama takes a name without a tag for `:latest`. */
-function infoOf(engine: Engine, there: ReadonlyMap<string, ModelInfo>, name: string): ModelInfo | undefined {
-  return there.get(name) ?? (engine.name === 'ollama' ? there.get(`${name}:latest`) : undefined);
-}
-
-/** Whether we would give it more at once than it works on. */
-async function slots(backend: Backend): Promise<Finding[]> {
-  const { slots } = QUESTIONS[backend.engine.name];
-  const told = slots && (await tryInquire(backend, backend.at(slots.path), WAIT_MS));
-  const most = told && slots.read(told.json);
+/** Whether we would give it more at once than it works on: only where the file says so. */
+function slots(backend: Backend): Finding[] {
+  const most = backend.capacity.slots;
   if (most === undefined) return [];
   const said = about('backend.slots', backend.name);
   if (backend.slots <= most) return [said.ok(`${most} there, ${backend.slots} used`)];
   return [
     said.note(
       `${most} there, and it is given ${backend.slots} at once: the rest waits there, where no other backend can take it over`,
-      `Write \`slots: ${most}\` for this backend, or start it with --parallel ${backend.slots}.`,
+      `Write \`slots: ${most}\` for this backend or remove the line, or start it with --parallel ${backend.slots}.`,
     ),
   ];
 }
 
-async function batch(backend: Backend): Promise<Finding[]> {
-  const { batch } = QUESTIONS[backend.engine.name];
-  const told = batch && (await tryInquire(backend, backend.at(batch.path), WAIT_MS));
-  const most = told && batch.read(told.json);
+function batch(backend: Backend): Finding[] {
+  const most = backend.capacity.inputs_max;
   return most === undefined ? [] : [ofBatch(backend.name, most)];
 }
 
-/** OpenAI takes 2048 inputs, and tools that index a folder count on hundreds. */
+/** OpenAI takes 2048 inputs, and tools that index a folder count on hundreds: what is more is sent in parts. */
 export function ofBatch(subject: string, most: number): Finding {
   const said = about('backend.embeddings', subject);
   if (most >= 512) return said.ok(`takes ${most} inputs a request`);
-  return said.warn(
-    `takes only ${most} inputs a request; OpenAI takes 2048, and what indexes a folder sends hundreds`,
-    `Raise it there (text-embeddings-inference: --max-client-batch-size 2048), or set the batch size of each client to ${most}.`,
+  return said.note(
+    `takes ${most} inputs a request; more are sent in parts`,
+    'Larger requests are faster: text-embeddings-inference has --max-client-batch-size.',
   );
 }
 

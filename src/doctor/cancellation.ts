@@ -6,7 +6,7 @@ import { about, type Finding } from './finding.ts';
 import type { Patient, Ready } from './backends.ts';
 import type { Backend } from '../fleet/backend.ts';
 import { HttpFault } from '../fleet/fault.ts';
-import type { Json } from '../fleet/engines.ts';
+import type { Json } from '../wire/record.ts';
 
 export interface Pace {
   /** Longest wait for an answer's first words. */

@@ -1,9 +1,10 @@
 // How much context a request really has, against what the model was made for. The classic trap: Ollama gives a model 4096 tokens
 // unless told otherwise, and drops what is beyond without a word.
-import { QUESTIONS, tryInquire } from './engines.ts';
+import { CONTEXT_REMEDY, tryInquire } from './engines.ts';
 import { about, type Finding } from './finding.ts';
 import type { Backend } from '../fleet/backend.ts';
-import { isJson, type ModelInfo } from '../fleet/engines.ts';
+import type { ModelInfo } from '../fleet/engines/engine.ts';
+import { isRecord } from '../wire/record.ts';
 
 /** A context's length in tokens: what a request has, and what the model was made for. */
 interface Context {
@@ -18,17 +19,16 @@ export async function context(
   backend: Backend,
   info: ModelInfo,
   embedding: boolean,
-  resident: readonly string[] | undefined,
   wait_ms: number,
 ): Promise<Finding> {
   const said = about('backend.context', `${backend.name}/${info.id}`);
   const { engine } = backend;
-  const remedy = QUESTIONS[engine.name].context_remedy;
+  const remedy = CONTEXT_REMEDY[engine.name];
   const quiet = engine.name === 'ollama' ? ', and drops the rest of a prompt without a word' : '';
   let length: Context = { given: info.context_length, trained: undefined };
   if (engine.name === 'ollama') {
     const { trained, set } = await ollamaContext(backend, info.id, wait_ms);
-    const loaded = resident?.includes(info.id) === true;
+    const loaded = info.resident === true;
     length = { given: loaded ? info.context_length : set, trained };
     if (length.given === undefined) {
       const most = trained === undefined ? '' : ` (made for ${trained})`;
@@ -56,7 +56,7 @@ async function ollamaContext(
   wait_ms: number,
 ): Promise<Context & { set: number | undefined }> {
   const told = await tryInquire(backend, backend.at('/api/show'), wait_ms, { model });
-  const info = isJson(told?.json['model_info']) ? told.json['model_info'] : {};
+  const info = isRecord(told?.json['model_info']) ? told.json['model_info'] : {};
   const trained = Object.entries(info).find(([name]) => name.endsWith('.context_length'))?.[1];
   const parameters = typeof told?.json['parameters'] === 'string' ? told.json['parameters'] : '';
   const set = /^num_ctx\s+(\d+)\s*$/m.exec(parameters)?.[1];

@@ -3,7 +3,7 @@ import { lookup } from 'node:dns/promises';
 import { networkInterfaces } from 'node:os';
 import { about, type Finding } from './finding.ts';
 import { ask, Unanswered, type Told } from './ask.ts';
-import { sum } from './engines.ts';
+import { sum } from '../fleet/engines/read.ts';
 import { isLoopback } from '../wire/address.ts';
 import type { Config } from '../types.ts';
 

@@ -3,7 +3,7 @@
 import { setTimeout as pause } from 'node:timers/promises';
 import { inWords, listen, Unanswered } from './ask.ts';
 import { PACE, question } from './cancellation.ts';
-import { sum } from './engines.ts';
+import { sum } from '../fleet/engines/read.ts';
 import { about, type Finding } from './finding.ts';
 import { readMetrics, type Gateway } from './gateway.ts';
 

@@ -13,6 +13,8 @@ interface Hears {
 
 export class Answer implements Disposable {
   readonly backend: Backend;
+  /** The model's name there. */
+  readonly name: string;
   readonly content_type: string;
   readonly http: HttpAnswer;
   readonly #slot: Slot;
@@ -22,6 +24,7 @@ export class Answer implements Disposable {
   /** `fleet` hears whether the backend kept its word. */
   constructor(slot: Slot, http: HttpAnswer, fleet: Hears) {
     this.backend = slot.backend;
+    this.name = slot.name;
     this.http = http;
     this.#slot = slot;
     this.#fleet = fleet;
@@ -35,6 +38,7 @@ export class Answer implements Disposable {
   /** All that matters has been read: what may still come is only the end. */
   completed(): void {
     this.#complete = true;
+    if (this.backend.engine.load !== undefined) this.backend.loads.seen(this.name);
     this.#fleet.tell(this.backend, 'succeeded');
   }
 

@@ -1,6 +1,6 @@
-// A call as one backend wants it: its own name for the model, the fields it knows by older names, usage asked for.
-// Only those bytes change; all others arrive as the caller sent them.
-import type { Backend } from './backend.ts';
+// A call as one backend wants it: its own name for the model, the fields it knows by older names, usage asked for. Only those
+// bytes change; all others arrive as the caller sent them. What does not speak OpenAI at all is in speak.ts.
+import type { Backend, Candidate } from './backend.ts';
 import type { Ask } from './http.ts';
 import {
   pieces,
@@ -12,6 +12,7 @@ import {
   valueKind,
   type Edit,
 } from '../wire/body.ts';
+import { fillIn, hasSuffix } from '../wire/fim.ts';
 import type { Call } from '../types.ts';
 
 const HEADERS = {
@@ -23,16 +24,30 @@ const HEADERS = {
 const STREAMED = { ...HEADERS, accept: 'text/event-stream' };
 const WHOLE = { ...HEADERS, accept: 'application/json' };
 
-/** `request_id` is ours: a caller's own never goes to a backend (vLLM CVE-2026-116176). */
-export function askOf(call: Call, backend: Backend, name: string, request_id: string): Ask {
+/**
+ * `request_id` is ours: a caller's own never goes to a backend (vLLM CVE-2026-116176). @throws GatewayError for what this
+ * backend cannot be asked
+ */
+export function askOf(call: Call, candidate: Candidate, request_id: string): Ask {
+  const { backend } = candidate;
   return {
     method: 'POST',
     path: backend.route(call.endpoint),
-    headers: call.streamed ? STREAMED : WHOLE,
+    headers: headersOf(call, backend),
     id: request_id,
-    body: pieces(call.body, edits(call, backend, name)),
+    body: pieces(call.body, edits(call, candidate)),
     borrow: call.borrow,
   };
+}
+
+/** The same object each time: the connection keeps what it is written as. */
+export function headersOf(call: Call, backend: Backend): Ask['headers'] {
+  return asksStream(call, backend) ? STREAMED : WHOLE;
+}
+
+/** Whether the backend is asked to stream: the caller wants it, and it can. */
+export function asksStream({ streamed }: Call, { config }: Backend): boolean {
+  return streamed && config.streams !== false;
 }
 
 /** Whether the floats of this call's answer must be encoded here. */
@@ -40,16 +55,27 @@ export function encodesHere(call: Call, backend: Backend): boolean {
   return call.endpoint === 'embeddings' && !backend.engine.base64 && asksBase64(call);
 }
 
-function edits(call: Call, backend: Backend, name: string): Edit[] {
+/** The call as it is for a backend that has no streams. */
+export function unstreamed({ body, fields }: Call): Edit[] {
+  const off = setMember(body, fields, 'stream', 'false');
+  // Without a stream its options are refused.
+  return fields.members.has('stream_options') ? [off, removeMember(body, fields, 'stream_options')] : [off];
+}
+
+function edits(call: Call, { backend, name, deployment }: Candidate): Edit[] {
   const { body, fields } = call;
+  const { engine } = backend;
   const list = [setMember(body, fields, 'model', JSON.stringify(name))];
-  for (const [from, to] of Object.entries(backend.engine.renames)) {
+  for (const [from, to] of Object.entries(engine.renames)) {
     if (!fields.members.has(from)) continue;
     // Of two, the newer name is the one meant.
     if (fields.members.has(to)) list.push(removeMember(body, fields, to));
     list.push(renameMember(body, fields, from, to));
   }
-  if (call.streamed && !call.wants_usage) list.push(askForUsage(call));
+  if (call.streamed && !asksStream(call, backend)) list.push(...unstreamed(call));
+  else if (call.streamed && !call.wants_usage) list.push(askForUsage(call));
+  if (!engine.suffix && hasSuffix(call)) list.push(...fillIn(call, name, deployment?.fim));
+  if (engine.ignores_tool_choice && wantsNoTools(call)) list.push(removeMember(body, fields, 'tools'));
   if (encodesHere(call, backend)) list.push(setMember(body, fields, 'encoding_format', '"float"'));
   return list;
 }
@@ -61,6 +87,11 @@ function askForUsage({ body, fields }: Call): Edit {
     return setMember(body, fields, 'stream_options', '{"include_usage":true}');
   }
   return setMember(body, scanMember(body, field), 'include_usage', 'true');
+}
+
+function wantsNoTools({ body, fields }: Call): boolean {
+  const field = fields.members.get('tool_choice');
+  return field !== undefined && fields.members.has('tools') && readString(body, field) === 'none';
 }
 
 function asksBase64({ body, fields }: Call): boolean {

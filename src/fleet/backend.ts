@@ -3,16 +3,22 @@
 // Its health is a breaker: failures in a row, or one refused connection, take it out; a probe that succeeds lets one
 // request try it (half-open), and that request's success brings it back. Busy is not dead: while bytes flow from it, a
 // probe that fails says nothing.
-import { ENGINES, type Engine, type ModelInfo } from './engines.ts';
+import { ENGINES } from './engines/all.ts';
+import type { Capacity, Engine, ModelInfo } from './engines/engine.ts';
 import { HttpFault } from './fault.ts';
 import { Connection, type Ask, type HttpAnswer } from './http.ts';
-import type { BackendConfig } from '../types.ts';
+import { Loads } from './loads.ts';
+import { Measure } from './measure.ts';
+import { Token } from './token.ts';
+import type { BackendConfig, Deployment } from '../types.ts';
 
 /** One way to serve a call: a backend, the model's name there, and its public name (a fallback's is another than asked). */
 export interface Candidate {
   readonly backend: Backend;
   readonly name: string;
   readonly model: string;
+  /** What the configuration says of it; absent for a model that was discovered. */
+  readonly deployment?: Deployment;
 }
 
 export type Health = 'unknown' | 'up' | 'half-open' | 'down';
@@ -41,17 +47,29 @@ export class Backend {
   /** Why it is down, in our words; `loading` when it says so itself. */
   reason = '';
   models: ReadonlyMap<string, ModelInfo> = new Map();
+  capacity: Capacity = {};
   in_flight = 0;
+  /** Requests it works on that are not ours, as far as it tells. */
+  others = 0;
   /** While half-open: one request is finding out whether it is really back. */
   trying = false;
   /** How long a slot is held, in milliseconds: a moving average, for honest estimates. */
   hold_ms = 1_000;
+  readonly loads = new Loads();
+  /** How many bytes of a prompt make a token, by model. */
+  readonly measure = new Measure();
+  /** What goes with each request, where a code is exchanged for it. */
+  readonly token: Token | undefined;
 
   #failures = 0;
   #seen_at = -Infinity;
+  /** Since when it says that it is loading. */
+  #loading_at: number | undefined;
   readonly #root: string;
   readonly #path: string;
-  readonly #connection: Connection;
+  /** By origin: a service behind a token exchange has up to three. */
+  readonly #connections = new Map<string, Connection>();
+  readonly #origin: string;
 
   constructor(name: string, config: BackendConfig, connect_ms: number, demo = false) {
     this.name = name;
@@ -61,13 +79,23 @@ export class Backend {
     this.engine = ENGINES[config.engine === 'auto' ? 'openai' : config.engine];
     const url = new URL(config.url);
     this.#path = url.pathname.replace(/\/+$/, '');
-    this.#root = this.#path.endsWith(this.engine.base) ? this.#path.slice(0, -this.engine.base.length) : this.#path;
-    const authorization = config.key === undefined ? undefined : `Bearer ${config.key}`;
-    this.#connection = new Connection(url.origin, { connect_ms, idle_ms: SOCKET_IDLE_MS, authorization });
+    // Of one whose kind is not known yet, whatever base it may be.
+    const base = config.engine === 'auto' ? (/\/v[13]$/.exec(this.#path)?.[0] ?? '') : this.engine.base;
+    this.#root = this.#path.endsWith(base) ? this.#path.slice(0, this.#path.length - base.length) : this.#path;
+    this.#origin = url.origin;
+    const { exchange } = config;
+    if (exchange !== undefined) {
+      this.token = new Token(exchange.token, (ask, waits, signal) => this.send(ask, waits, signal), connect_ms);
+    }
   }
 
   get slots(): number {
-    return this.config.slots ?? this.engine.slots;
+    return this.config.slots ?? this.capacity.slots ?? this.engine.slots;
+  }
+
+  /** Most inputs of one embeddings request. */
+  get inputs_max(): number {
+    return this.config.inputs_max ?? this.capacity.inputs_max ?? this.engine.inputs_max;
   }
 
   get available(): boolean {
@@ -81,13 +109,22 @@ export class Backend {
 
   /** The share of its slots in use: what routing compares. */
   get load(): number {
-    return this.in_flight / this.slots;
+    return (this.in_flight + this.others) / this.slots;
+  }
+
+  /** How long until it has loaded, in milliseconds, where it says that it is loading and has been seen to before. */
+  loadingLeft(now: number): number | undefined {
+    if (this.#loading_at === undefined) return undefined;
+    const took_ms = this.loads.tookMs(STARTING);
+    return took_ms === undefined ? undefined : Math.max(0, this.#loading_at + took_ms - now);
   }
 
   /** What must never appear in a message to a caller. */
   get secrets(): readonly string[] {
-    const { key, url } = this.config;
-    return [...(key === undefined ? [] : [key]), url, new URL(url).host];
+    const { key, url, exchange } = this.config;
+    const urls = [url, exchange?.embedding_url, exchange?.token.url].filter((one) => one !== undefined);
+    const codes = [key, exchange?.token.code, ...Object.values(exchange?.token.fields ?? {})];
+    return [...codes.filter((one) => one !== undefined), ...urls.flatMap((one) => [one, new URL(one).host])];
   }
 
   /** A path under the OpenAI base: as configured, or the engine's own when the URL has no path. */
@@ -101,7 +138,18 @@ export class Backend {
   }
 
   send(ask: Ask, waits: Waits, signal: AbortSignal | undefined, fresh = false): Promise<HttpAnswer> {
-    return this.#connection.send(ask, waits, signal, fresh);
+    return this.#connection(ask.origin ?? this.#origin).send(ask, waits, signal, fresh);
+  }
+
+  #connection(origin: string): Connection {
+    let connection = this.#connections.get(origin);
+    if (connection === undefined) {
+      const { key, tls } = this.config;
+      const authorization = key === undefined ? undefined : `Bearer ${key}`;
+      connection = new Connection(origin, { connect_ms: this.connect_ms, idle_ms: SOCKET_IDLE_MS, authorization, tls });
+      this.#connections.set(origin, connection);
+    }
+    return connection;
   }
 
   /** Bytes flowed from it: it lives, whatever a probe says. */
@@ -131,13 +179,15 @@ export class Backend {
   }
 
   /** A probe's news: what it serves, or why it could not tell. */
-  probed(
-    now: number,
-    news: { engine: Engine; models: ReadonlyMap<string, ModelInfo> } | { reason: string; fatal: boolean },
-  ): void {
+  probed(now: number, news: Told | { reason: string; fatal: boolean }): void {
     if ('models' in news) {
       this.engine = news.engine;
       this.models = news.models;
+      this.capacity = news.capacity;
+      this.others = Math.max(0, (news.running ?? 0) - this.in_flight);
+      this.loads.forget();
+      if (this.#loading_at !== undefined) this.loads.took(STARTING, now - this.#loading_at);
+      this.#loading_at = undefined;
       if (this.health === 'unknown') this.health = 'up';
       else if (this.health === 'down') this.health = 'half-open';
       return;
@@ -145,16 +195,40 @@ export class Backend {
     if (!news.fatal && now - this.#seen_at < LIFE_MS) return;
     this.health = 'down';
     this.reason = news.reason;
+    if (news.reason === 'loading') this.#loading_at ??= now;
+    else this.#loading_at = undefined;
+  }
+
+  /** Whether asking for this model would load nothing; `undefined` where that is not told. */
+  resident(name: string): boolean | undefined {
+    return this.loads.loaded(name) ? true : this.info(name)?.resident;
+  }
+
+  /** What it tells of a model, under the name it is asked by: without a tag Ollama takes `:latest`. */
+  info(name: string): ModelInfo | undefined {
+    return this.models.get(name) ?? (this.engine.name === 'ollama' ? this.models.get(`${name}:latest`) : undefined);
   }
 
   /** Nothing is sent to it any more. */
   async close(): Promise<void> {
     this.health = 'down';
     this.reason = 'removed';
-    await this.#connection.close();
+    await Promise.all([...this.#connections.values()].map((one) => one.close()));
   }
 
   async destroy(): Promise<void> {
-    await this.#connection.destroy();
+    await Promise.all([...this.#connections.values()].map((one) => one.destroy()));
   }
 }
+
+/** What a probe has learned. */
+interface Told {
+  readonly engine: Engine;
+  readonly models: ReadonlyMap<string, ModelInfo>;
+  readonly capacity: Capacity;
+  /** Requests it works on, ours too. */
+  readonly running: number | undefined;
+}
+
+/** The load of the whole server, among those of models. */
+const STARTING = '';

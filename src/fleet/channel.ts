@@ -8,6 +8,7 @@ import { Malformed } from '../wire/malformed.ts';
 import type { Exchange } from './exchange.ts';
 import { HttpFault, faultOf, type Phase } from './fault.ts';
 import type { Outbox, Sender } from '../ops/outbox.ts';
+import type { Tls } from '../types.ts';
 
 /** Where a backend is. */
 export interface Origin {
@@ -16,6 +17,7 @@ export interface Origin {
   readonly port: number;
   /** As the Host header says it. */
   readonly authority: string;
+  readonly tls?: Tls | undefined;
 }
 
 /** What libuv reads at most at once, as it would allocate for each read itself. */
@@ -55,12 +57,18 @@ export class Channel implements Hearer, Sender {
   constructor(origin: Origin, connect_ms: number, read: Buffer, outbox: Outbox, owner: Owner) {
     this.#outbox = outbox;
     this.#owner = owner;
-    const { host, port, secure } = origin;
+    const { host, port, secure, tls } = origin;
     const to = { host, port, noDelay: true, keepAlive: true, keepAliveInitialDelay: TCP_KEEP_ALIVE_MS };
     if (secure) {
       // An address has no name to indicate (RFC 6066 §3).
       const servername = /^[\d.]+$|:/.test(host) ? '' : host;
-      this.#socket = connectTls({ ...to, servername, ALPNProtocols: ['http/1.1'] });
+      this.#socket = connectTls({
+        ...to,
+        servername,
+        ALPNProtocols: ['http/1.1'],
+        rejectUnauthorized: tls?.verify ?? true,
+        ...(tls?.ca !== undefined && { ca: tls.ca }),
+      });
       this.#socket.on('data', (bytes: Buffer) => void this.#read(bytes));
     } else {
       const onread = { buffer: read, callback: (bytes: number): boolean => this.#read(read.subarray(0, bytes)) };

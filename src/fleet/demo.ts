@@ -6,7 +6,7 @@ import { once } from 'node:events';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { isJson, type Json } from './engines.ts';
+import { isRecord, type Json } from '../wire/record.ts';
 
 const DEMO_MODEL = 'demo';
 
@@ -106,7 +106,7 @@ async function generate(
   }
   event([{ index: 0, ...piece('', false), finish_reason }]);
   const options = body['stream_options'];
-  if (isJson(options) && options['include_usage'] === true) event([], { usage });
+  if (isRecord(options) && options['include_usage'] === true) event([], { usage });
   response.end('data: [DONE]\n\n');
 }
 
@@ -150,7 +150,7 @@ async function readBody(request: IncomingMessage): Promise<Json> {
   }
   try {
     const body: unknown = JSON.parse(Buffer.concat(parts).toString('utf8') || '{}');
-    return isJson(body) ? body : {};
+    return isRecord(body) ? body : {};
   } catch {
     // The gateway leaves the depth of long strings to the engine.
     throw new Refusal('The body is not valid JSON.');

@@ -1,11 +1,11 @@
 // With no backends configured: looks for engines on this machine's usual ports, and no further.
 import { Backend } from './backend.ts';
-import { ENGINES } from './engines.ts';
+import { ENGINES } from './engines/all.ts';
 import { probe } from './probe.ts';
 import type { BackendConfig } from '../types.ts';
 
 /** Where engines usually listen, all on this machine. */
-export const USUAL_PORTS: readonly number[] = Object.values(ENGINES).flatMap((engine) => engine.ports);
+export const USUAL_PORTS: readonly number[] = [...new Set(Object.values(ENGINES).flatMap((engine) => engine.ports))];
 
 const CONNECT_MS = 500;
 

@@ -1,6 +1,8 @@
 // What goes wrong below HTTP, by kind. The kind decides whether a request may be sent again, so it goes by how far the
 // request had come, and only then by what the system called its error.
 
+import type { GatewayError } from '../wire/errors.ts';
+
 /** `stale`: a socket that had served others ended before the answer's first byte, and so may never have taken the request. */
 export type FaultKind = 'connect' | 'dns' | 'tls' | 'reset' | 'stale' | 'garbage' | 'timeout' | 'aborted';
 
@@ -24,6 +26,23 @@ export class HttpFault extends Error {
   /** Whether it was this process that had no socket left: that says nothing of the backend. */
   get ours(): boolean {
     return OURS.has(this.code);
+  }
+}
+
+/** A backend that answered, but not with what was asked for. */
+export class Refused extends Error {
+  override readonly name = 'Refused';
+  /** As it came. */
+  readonly status: number;
+  readonly meaning: GatewayError;
+  /** Whether the request cannot have run, and another backend may do what this one will not. */
+  readonly elsewhere: boolean;
+
+  constructor(status: number, meaning: GatewayError, elsewhere = status === 429 || status === 502 || status === 503) {
+    super(meaning.message);
+    this.status = status;
+    this.meaning = meaning;
+    this.elsewhere = elsewhere;
   }
 }
 

@@ -1,7 +1,8 @@
 // All backends and what we know of them now: the only live memory. It keeps each backend probed, publishes the models
 // they serve, hands out slots, and changes shape when the configuration does without touching what is under way.
 import { Backend, type Candidate } from './backend.ts';
-import type { ModelInfo } from './engines.ts';
+import { contextOf } from './standing.ts';
+import type { ModelInfo } from './engines/engine.ts';
 import { probe } from './probe.ts';
 import { Queue } from './queue.ts';
 import { matches } from '../wire/glob.ts';
@@ -239,16 +240,17 @@ export class Fleet {
     this.#models = models;
   }
 
-  #candidate(model: string, { backend, name }: Deployment): Candidate[] {
+  #candidate(model: string, deployment: Deployment): Candidate[] {
+    const { backend, name } = deployment;
     const found = this.#backends.get(backend);
-    return found === undefined ? [] : [{ backend: found, name, model }];
+    return found === undefined ? [] : [{ backend: found, name, model, deployment }];
   }
 }
 
 /** What `/v1/models` tells of a public model: the smallest context and the capabilities all its deployments share. */
 export function describe(model: PublicModel): Pick<ModelInfo, 'context_length' | 'capabilities'> {
   const infos = model.candidates.flatMap(({ backend, name }) => backend.models.get(name) ?? []);
-  const lengths = infos.flatMap((info) => info.context_length ?? []);
+  const lengths = model.candidates.flatMap((candidate) => contextOf(candidate) ?? []);
   const [first, ...others] = infos.map((info) => info.capabilities);
   return {
     context_length: lengths.length > 0 ? Math.min(...lengths) : undefined,

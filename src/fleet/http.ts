@@ -4,10 +4,11 @@
 // It is ours, and small, because it is the hot path: nothing is retried, decompressed or followed here, and every wait has a
 // name. HTTP/1.1 only.
 import { Channel, bytesOf, readBuffer, type Origin } from './channel.ts';
-import { Exchange, type HttpAnswer, type Waits } from './exchange.ts';
+import { Exchange, type Body, type HttpAnswer, type Waits } from './exchange.ts';
 import { HttpFault } from './fault.ts';
 import { Outbox } from '../ops/outbox.ts';
 import { Gather } from '../wire/gather.ts';
+import type { Tls } from '../types.ts';
 
 export type { Body, HttpAnswer } from './exchange.ts';
 
@@ -15,6 +16,10 @@ export interface Ask {
   readonly method: 'GET' | 'POST';
   /** As it stands in the request line. */
   readonly path: string;
+  /** `scheme://host:port`, where it is another than the backend's own. */
+  readonly origin?: string;
+  /** This request's own, where it is not the connection's. */
+  readonly authorization?: string;
   /** The same object for the same headers: what they are written as is kept with it. */
   readonly headers: Readonly<Record<string, string>>;
   /** Sent as `x-request-id`. */
@@ -33,6 +38,7 @@ interface Options {
   readonly idle_ms: number;
   /** Goes with every request. */
   readonly authorization?: string | undefined;
+  readonly tls?: Tls | undefined;
 }
 
 export class Connection {
@@ -51,8 +57,8 @@ export class Connection {
   #closing: (() => void) | undefined;
 
   /** `origin` as `http://host:port`; `idle_ms`: how long an unused socket is kept, below the backend's own limit. */
-  constructor(origin: string, { connect_ms, idle_ms, authorization }: Options) {
-    this.#origin = originOf(origin);
+  constructor(origin: string, { connect_ms, idle_ms, authorization, tls }: Options) {
+    this.#origin = { ...originOf(origin), tls };
     this.#authorization = authorization;
     this.#connect_ms = connect_ms;
     this.#idle_ms = idle_ms;
@@ -86,7 +92,7 @@ export class Connection {
   }
 
   /** @throws TypeError for what cannot stand in a header */
-  #headOf({ method, path, headers, id, body }: Ask): string {
+  #headOf({ method, path, headers, id, body, authorization }: Ask): string {
     let lines = this.#lines.get(headers);
     if (lines === undefined) {
       const { authority } = this.#origin;
@@ -96,8 +102,9 @@ export class Connection {
       this.#lines.set(headers, lines);
     }
     const own = id === undefined ? '' : `x-request-id: ${id}\r\n`;
+    const sent_as = authorization === undefined ? '' : linesOf({ authorization });
     const length = body === undefined ? '' : `content-length: ${bytesOf(body)}\r\n`;
-    return `${method} ${path} HTTP/1.1\r\n${lines}${own}${length}\r\n`;
+    return `${method} ${path} HTTP/1.1\r\n${lines}${own}${sent_as}${length}\r\n`;
   }
 
   #channel(fresh: boolean): Channel {
@@ -179,6 +186,20 @@ export function readAll(answer: HttpAnswer, bytes_max: number, wait_ms?: number)
     });
   });
   return timer === undefined ? whole : whole.finally(() => clearTimeout(timer));
+}
+
+/** An answer that has been read already, as one that is still to be. */
+export function heldAnswer(answer: HttpAnswer, bytes: Buffer): HttpAnswer {
+  const body: Body = {
+    ended: true,
+    attach(sink) {
+      if (bytes.length > 0) sink.data(bytes);
+      sink.end();
+    },
+    resume: () => undefined,
+    destroy: () => undefined,
+  };
+  return { ...answer, length: bytes.length, body };
 }
 
 function originOf(text: string): Origin {

@@ -1,14 +1,16 @@
 // Asks a backend whether it lives and what it serves, by routes that never infer and never load a model.
 import type { Backend, Waits } from './backend.ts';
-import { ENGINES, SIGNS, isJson, type Engine, type Json, type ModelInfo } from './engines.ts';
-import { HttpFault } from './fault.ts';
+import { ENGINES, SIGNS } from './engines/all.ts';
+import type { Capacity, Engine, Loaded, ModelInfo } from './engines/engine.ts';
+import { HttpFault, Refused } from './fault.ts';
 import { readAll, type Ask } from './http.ts';
+import { parseRecord, type Json } from '../wire/record.ts';
 import { meaningOf, readRefusal } from '../wire/refusals.ts';
 
 /** A probe is small and quick or it has failed. */
 const PROBE_MS = 3_000;
 const PROBE_BYTES_MAX = 4 << 20;
-/** `auto` asks up to six routes: together they may take this many times what one may. */
+/** `auto` asks up to ten routes: together they may take this many times what one may. */
 const PROBE_WAITS_MAX = 2;
 /** Models asked what they can do with one probe. */
 const ABILITIES_ASKED_MAX = 16;
@@ -21,6 +23,9 @@ export type News =
   | {
       readonly engine: Engine;
       readonly models: ReadonlyMap<string, ModelInfo>;
+      readonly capacity: Capacity;
+      /** Requests it works on, ours too; `undefined` where it does not tell. */
+      readonly running: number | undefined;
       /** It is a gateway like this one: no engine to be found, though it may be configured. */
       readonly lanyard: boolean;
     }
@@ -29,10 +34,11 @@ export type News =
 
 /** `wait_ms`: the longest wait for one answer; for all of them together, twice that. Never throws: what went wrong is the news. */
 export async function probe(backend: Backend, wait_ms = PROBE_MS): Promise<News> {
+  if (backend.token !== undefined) return await probeToken(backend);
   const in_all = AbortSignal.timeout(PROBE_WAITS_MAX * wait_ms);
-  const ask: Get = (path, body) => get(backend, path, body, wait_ms, in_all);
+  const ask = once((path, body) => get(backend, path, body, wait_ms, in_all));
   try {
-    const engine = backend.config.engine === 'auto' ? await recognise(backend, ask) : ENGINES[backend.config.engine];
+    const engine = await engineOf(backend, ask);
     if (engine.health !== undefined) {
       const { status } = await ask(backend.at(engine.health));
       if (status === 503) return { reason: 'not ready', fatal: true };
@@ -47,17 +53,37 @@ export async function probe(backend: Backend, wait_ms = PROBE_MS): Promise<News>
     const loaded = engine.loaded === undefined ? undefined : await readLoaded(engine.loaded, backend, ask);
     const named = listed.filter(({ id }) => MODEL_NAME.test(id)).slice(0, MODELS_MAX);
     const able = await readAbilities(named, engine.abilities, backend, ask);
-    const models = named.map(({ id, capabilities, context_length }) => {
-      const known = loaded?.get(id) ?? loaded?.get('*') ?? context_length;
-      return [id, { id, capabilities: able.get(id) ?? capabilities, context_length: known }] as const;
+    const models = named.map(({ id, capabilities, context_length, resident }) => {
+      const known = loaded?.contexts.get(id) ?? loaded?.contexts.get('*') ?? context_length;
+      const held = loaded?.resident?.has(id) ?? resident;
+      const info = { id, capabilities: able.get(id) ?? capabilities, context_length: known };
+      return [id, held === undefined ? info : { ...info, resident: held }] as const;
     });
-    return { engine, models: new Map(models), lanyard };
+    const capacity = await readCapacity(engine.capacity, backend, ask);
+    const running = await readRunning(engine.figures, backend, ask);
+    return { engine, models: new Map(models), capacity, running, lanyard };
   } catch (error) {
     if (error instanceof Refusal) return { reason: error.message, fatal: true };
     const fault = error instanceof HttpFault ? error : undefined;
     const kind = fault?.kind === 'aborted' ? 'timeout' : fault?.kind;
     return { reason: kind ?? 'unreadable answer', fatal: fault !== undefined && fault.refused && !fault.ours };
   }
+}
+
+/** Nothing can be asked of it that is no work: whether it gives a token is all there is to know. */
+async function probeToken({ token, engine }: Backend): Promise<News> {
+  try {
+    await token?.get();
+    return { engine, models: new Map(), capacity: {}, running: undefined, lanyard: false };
+  } catch (error) {
+    return { reason: error instanceof Refused ? 'no token' : 'unreadable answer', fatal: error instanceof Refused };
+  }
+}
+
+/** Asked anew only where it is not known, or has been away: what listens there may be another one. */
+async function engineOf(backend: Backend, ask: Get): Promise<Engine> {
+  if (backend.config.engine !== 'auto') return ENGINES[backend.config.engine];
+  return backend.health === 'up' ? backend.engine : await recognise(backend, ask);
 }
 
 /** The first engine whose sign the server shows; else plain OpenAI. */
@@ -81,11 +107,27 @@ async function readLoaded(
   loaded: NonNullable<Engine['loaded']>,
   backend: Backend,
   ask: Get,
-): Promise<ReadonlyMap<string, number> | undefined> {
+): Promise<Loaded | undefined> {
   const { status, body } = await ask(backend.at(loaded.path));
   // llama.cpp lists its models to anyone.
   if (status === 401) throw new Refusal('it refuses our key');
   return status === 200 && body !== undefined ? loaded.read(body) : undefined;
+}
+
+async function readCapacity(capacity: Engine['capacity'], backend: Backend, ask: Get): Promise<Capacity> {
+  if (capacity === undefined) return {};
+  const { status, body } = await ask(backend.at(capacity.path)).catch(() => NOT_TOLD);
+  return status === 200 && body !== undefined ? capacity.read(body) : {};
+}
+
+/** A figure that is not told is no fault: many are only told with a switch of the engine's. */
+async function readRunning(figures: Engine['figures'], backend: Backend, ask: Get): Promise<number | undefined> {
+  for (const one of figures) {
+    const { status, text } = await ask(backend.at(one.path)).catch(() => NOT_TOLD);
+    const figure = status === 200 ? one.read(text) : undefined;
+    if (figure !== undefined) return figure;
+  }
+  return undefined;
 }
 
 /**
@@ -115,14 +157,26 @@ async function readAbilities(
 
 interface Told {
   readonly status: number;
+  readonly text: string;
   readonly body: Json | undefined;
   readonly lanyard: boolean;
 }
 
-const NOT_TOLD: Told = { status: 0, body: undefined, lanyard: false };
+const NOT_TOLD: Told = { status: 0, text: '', body: undefined, lanyard: false };
 
 /** Asks by GET or, with a body, by POST. */
 type Get = (path: string, body?: string) => Promise<Told>;
+
+/** Within one probe a path is asked once, however many things its answer tells. */
+function once(ask: Get): Get {
+  const asked = new Map<string, Promise<Told>>();
+  return (path, body) => {
+    if (body !== undefined) return ask(path, body);
+    const known = asked.get(path) ?? ask(path);
+    asked.set(path, known);
+    return known;
+  };
+}
 
 const HEADERS = {
   'content-type': 'application/json',
@@ -155,10 +209,6 @@ async function get(
     throw new Refusal('loading');
   }
   const lanyard = answer.headers.has('x-lanyard-instance');
-  try {
-    const told: unknown = JSON.parse(bytes.toString('utf8'));
-    return { status, body: isJson(told) ? told : undefined, lanyard };
-  } catch {
-    return { status, body: undefined, lanyard };
-  }
+  const text = bytes.toString('utf8');
+  return { status, text, body: parseRecord(text), lanyard };
 }

@@ -100,16 +100,23 @@ function tooLong(candidates: readonly Candidate[], estimate_ms: number): Gateway
   });
 }
 
-/** No backend of a model is up: loading when one says that it loads. */
+/** No backend of a model is up: loading when one says that it loads, and then for as long as it took before. */
 export function unavailable(candidates: readonly Candidate[]): GatewayError {
-  if (candidates.some(({ backend }) => backend.reason === 'loading')) {
+  const loading = candidates.filter(({ backend }) => backend.reason === 'loading');
+  if (loading.length > 0) {
+    const now = performance.now();
+    const left_ms = loading.flatMap(({ backend }) => backend.loadingLeft(now) ?? []);
     return new GatewayError('model_loading', 'The model is loading. Try again shortly.', {
       cause: 'loading',
-      retry_ms: 5_000,
+      retry_ms: left_ms.length === 0 ? RETRY_MS : Math.max(RETRY_MIN_MS, Math.min(...left_ms)),
     });
   }
   return new GatewayError('backend_unavailable', 'No backend of this model is reachable now. Try again shortly.', {
     cause: 'all backends down',
-    retry_ms: 5_000,
+    retry_ms: RETRY_MS,
   });
 }
+
+/** Where nothing is known of how long it takes. */
+const RETRY_MS = 5_000;
+const RETRY_MIN_MS = 1_000;

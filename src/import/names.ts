@@ -1,5 +1,5 @@
 // Public model names: LiteLLM takes any text, Lanyard what can stand in a URL and a header.
-import { model_name } from '../config/schema.ts';
+import { model_name } from '../config/shapes.ts';
 import type { Note } from './source.ts';
 import { unique } from './values.ts';
 

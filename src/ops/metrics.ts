@@ -106,6 +106,28 @@ export function openMetrics(live: Live, version: string) {
     CANCEL_SECONDS,
   );
 
+  const after = counter(
+    'lanyard_tokens_after_disconnect_total',
+    "Tokens that streams' pace would have made from the client leaving to the backend's socket closed.",
+    ['backend'],
+    () => backends().map((backend) => ({ backend })),
+  );
+  const begun = new Set<string>();
+  const loads = new Histogram({
+    name: 'lanyard_model_load_seconds',
+    help: 'Calls waiting for a model to be loaded.',
+    labelNames: ['backend'],
+    buckets: SECONDS,
+    registers,
+    collect() {
+      for (const backend of backends()) {
+        if (begun.has(backend)) continue;
+        begun.add(backend);
+        this.zero({ backend });
+      }
+    },
+  });
+
   const reloads = counter('lanyard_config_reloads_total', 'Reloads of the configuration.', ['result'], () => [
     { result: 'ok' },
     { result: 'refused' },
@@ -142,7 +164,10 @@ export function openMetrics(live: Live, version: string) {
     retries.inc({ model }, outcome.retries);
     if (outcome.tokens_in !== undefined) tokens.inc({ model, backend, key, direction: 'in' }, outcome.tokens_in);
     if (outcome.tokens_out !== undefined) tokens.inc({ model, backend, key, direction: 'out' }, outcome.tokens_out);
-    if (outcome.cancel_ms !== undefined) cancel.observe({ backend }, outcome.cancel_ms / 1000);
+    if (outcome.cancel_ms !== undefined) {
+      cancel.observe({ backend }, outcome.cancel_ms / 1000);
+      after.inc({ backend }, outcome.cancel_ms * paceOf(outcome, now));
+    }
     // The first byte of a whole answer is also its last: among the streams' it would say nothing of waiting for a word.
     if (!outcome.streamed || outcome.first_byte_at === undefined) return;
     first.observe({ model, backend }, (outcome.first_byte_at - outcome.started_at) / 1000);
@@ -154,6 +179,11 @@ export function openMetrics(live: Live, version: string) {
 
   return {
     limiter,
+    /** A call waited so long for a model to be loaded. */
+    loaded(backend: string, waited_ms: number): void {
+      begun.add(backend);
+      loads.observe({ backend }, waited_ms / 1000);
+    },
     upstream_errors: counter(
       'lanyard_upstream_errors_total',
       'Attempts that failed, by kind.',
@@ -200,4 +230,10 @@ export function openMetrics(live: Live, version: string) {
       return { type: registry.contentType, body: await registry.metrics() };
     },
   };
+}
+
+/** Tokens a millisecond of a stream, from its first byte to now; 0 where nothing came. */
+function paceOf({ tokens_told, first_byte_at, cancel_ms = 0 }: Outcome, now: number): number {
+  if (first_byte_at === undefined || tokens_told === 0) return 0;
+  return tokens_told / Math.max(1, now - cancel_ms - first_byte_at);
 }

@@ -24,6 +24,7 @@ export function account(outcome: Outcome, log: Log, metrics: Metrics): void {
       tokens_in: outcome.tokens_in,
       tokens_out: outcome.tokens_out,
       queued_ms: rounded(outcome.queued_ms),
+      load_ms: outcome.load_ms === 0 ? undefined : rounded(outcome.load_ms),
       first_byte_ms: first === undefined ? undefined : rounded(first - outcome.started_at),
       total_ms: rounded(now - outcome.started_at),
     });

@@ -1,11 +1,13 @@
 // Who does answer? A slot on the best candidate or a bounded wait for one, then the request; and the try-next loop, which
 // repeats only what cannot have run or was refused, within a budget, and never after a response timeout.
 import { Answer } from '../fleet/answer.ts';
-import { askOf } from '../fleet/ask.ts';
 import type { Backend, Candidate } from '../fleet/backend.ts';
 import type { Fleet, Slot } from '../fleet/fleet.ts';
-import { HttpFault, type FaultKind } from '../fleet/fault.ts';
-import { readAll, type Ask, type HttpAnswer } from '../fleet/http.ts';
+import { HttpFault, Refused, type FaultKind } from '../fleet/fault.ts';
+import { readAll, type HttpAnswer } from '../fleet/http.ts';
+import { isCold, load } from '../fleet/load.ts';
+import { speak } from '../fleet/speak.ts';
+import { contextOf } from '../fleet/standing.ts';
 import type { Metrics } from '../ops/metrics.ts';
 import { GatewayError, type ErrorCode } from '../wire/errors.ts';
 import { meaningOf, readRefusal } from '../wire/refusals.ts';
@@ -34,6 +36,7 @@ export async function dispatch(
   let left = candidates;
   let refused = false;
   let again = 0;
+  let attempts = 0;
   try {
     for (;;) {
       signal.throwIfAborted();
@@ -41,9 +44,16 @@ export async function dispatch(
       const { backend } = slot;
       outcome.model = slot.model;
       outcome.backend = backend.name;
-      // Counted once it is made: the wait for its slot may end in a refusal.
-      if (again > 0) outcome.retries += 1;
       try {
+        if (isCold(slot)) {
+          // Others may have the slot meanwhile: what waits for a load is no work.
+          slot.release();
+          await loaded(call, slot, means, signal, outcome);
+          continue;
+        }
+        // Counted once it is made: the wait for its slot may end in a refusal.
+        if (attempts > 0) outcome.retries += 1;
+        attempts += 1;
         const http = await attempt(call, slot, means, signal, outcome);
         fleet.tell(backend, 'answering');
         return new Answer(slot, http, fleet);
@@ -52,6 +62,7 @@ export async function dispatch(
         if (failure.kind !== 'request') metrics.upstream_errors.inc({ backend: backend.name, kind: failure.kind });
         const elsewhere = failure.elsewhere && !(refused && failure.kind === 'status');
         left = elsewhere ? left.filter((one) => one.backend !== backend && one.backend.available) : [];
+        if (failure.error.code === 'context_length_exceeded') left = left.filter((one) => isLarger(one, slot));
         if (left.length === 0) throw final(failure.error, outcome.retries > 0);
         if (!fleet.beginRetry()) throw final(failure.error, true);
         again += 1;
@@ -79,6 +90,28 @@ async function wait(
   }
 }
 
+async function loaded(
+  call: Call,
+  slot: Slot,
+  { metrics, config: { limits } }: Means,
+  signal: AbortSignal,
+  outcome: Outcome,
+): Promise<void> {
+  const since = performance.now();
+  try {
+    await load(slot, call.endpoint, limits, signal);
+  } finally {
+    const waited_ms = performance.now() - since;
+    outcome.load_ms += waited_ms;
+    metrics.loaded(slot.backend.name, waited_ms);
+  }
+}
+
+/** Whether a call that was too long for one may fit the other. */
+function isLarger(one: Candidate, than: Candidate): boolean {
+  return (contextOf(one) ?? Infinity) > (contextOf(than) ?? Infinity);
+}
+
 async function attempt(
   call: Call,
   slot: Slot,
@@ -86,52 +119,46 @@ async function attempt(
   signal: AbortSignal,
   outcome: Outcome,
 ): Promise<HttpAnswer> {
-  const { backend, name } = slot;
-  const { limits } = means.config;
-  const ask = askOf(call, backend, name, outcome.id);
   let http: HttpAnswer;
   try {
-    http = await backend.send(ask, limits, signal);
+    http = await speak(call, slot, means.config.limits, signal, outcome.id);
   } catch (fault) {
-    http = await sendAfresh(fault, ask, slot, means, signal, outcome);
+    http = await speakAfresh(fault, call, slot, means, signal, outcome);
   }
   if (http.status === 200) return http;
-  throw await refusalOf(http, backend);
+  throw await refusalOf(http, slot);
 }
 
 /** The slot is kept where a socket turns out to be stale: the fresh one is for the same attempt, and nobody comes between. */
-async function sendAfresh(
+async function speakAfresh(
   fault: unknown,
-  ask: Ask,
-  { backend }: Slot,
+  call: Call,
+  slot: Slot,
   { fleet, metrics, config }: Means,
   signal: AbortSignal,
   outcome: Outcome,
 ): Promise<HttpAnswer> {
   const stale = fault instanceof HttpFault && fault.kind === 'stale' && !signal.aborted;
   if (!stale || !fleet.beginRetry()) throw fault;
-  metrics.upstream_errors.inc({ backend: backend.name, kind: fault.kind });
+  metrics.upstream_errors.inc({ backend: slot.backend.name, kind: fault.kind });
   outcome.retries += 1;
-  return await backend.send(ask, config.limits, signal, true).finally(() => fleet.endRetries(1));
+  return await speak(call, slot, config.limits, signal, outcome.id, true).finally(() => fleet.endRetries(1));
 }
 
-async function refusalOf(http: HttpAnswer, { secrets }: Backend): Promise<Refused> {
+async function refusalOf(http: HttpAnswer, { backend, name }: Slot): Promise<Refused> {
   const answer = await readAll(http, REFUSAL_BYTES_MAX, REFUSAL_MS).catch(() => Buffer.alloc(0));
   const { status, headers } = http;
   const refusal = readRefusal(status, answer, headers.get('content-type'));
-  return new Refused(status, meaningOf(status, refusal, { secrets, retry_after: headers.get('retry-after') }));
-}
-
-/** A backend that answered, but not with 200. */
-class Refused extends Error {
-  readonly status: number;
-  readonly meaning: GatewayError;
-
-  constructor(status: number, meaning: GatewayError) {
-    super(meaning.message);
-    this.status = status;
-    this.meaning = meaning;
-  }
+  const { secrets } = backend;
+  const meaning = meaningOf(status, refusal, { secrets, retry_after: headers.get('retry-after') });
+  const now = performance.now();
+  const left_ms = backend.loadingLeft(now) ?? backend.loads.leftMs(name, now);
+  if (meaning.code !== 'model_loading' || left_ms === undefined) return new Refused(status, meaning);
+  // How long it took before says more than any default.
+  return new Refused(
+    status,
+    new GatewayError(meaning.code, meaning.message, { ...meaning.details, retry_ms: left_ms }),
+  );
 }
 
 interface Failure {
@@ -159,7 +186,8 @@ function judge(error: unknown, backend: Backend, fleet: Fleet): Failure {
     const broken = meaning.code === 'upstream_error' && status >= 500;
     fleet.tell(backend, broken ? 'status' : 'succeeded');
     const kind = status === 429 || meaning.status >= 500 ? 'status' : 'request';
-    return { error: meaning, kind, elsewhere: status === 429 || status === 502 || status === 503 };
+    const elsewhere = error.elsewhere || meaning.code === 'context_length_exceeded';
+    return { error: meaning, kind, elsewhere };
   }
   if (!(error instanceof HttpFault)) throw error;
   const { kind } = error;

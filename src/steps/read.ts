@@ -6,6 +6,7 @@ import { isNull, readBoolean, readString, scanMember, scanObject, valueKind } fr
 import { GatewayError } from '../wire/errors.ts';
 import { Gather } from '../wire/gather.ts';
 import { Lent } from '../wire/lent.ts';
+import { promptBytes } from '../wire/prompt.ts';
 import type { Call, Caller, Endpoint, Fields, Limits } from '../types.ts';
 
 interface Means {
@@ -48,6 +49,7 @@ function callOf(body: Buffer, endpoint: Endpoint, caller: Caller, { bodies }: Me
   };
   try {
     const fields = scanObject(body);
+    let prompt_bytes: number | undefined;
     return {
       endpoint,
       model: modelOf(body, fields, caller),
@@ -55,6 +57,7 @@ function callOf(body: Buffer, endpoint: Endpoint, caller: Caller, { bodies }: Me
       wants_usage: wantsUsage(body, fields),
       body,
       fields,
+      prompt_bytes: () => (prompt_bytes ??= promptBytes(endpoint, body, fields)),
       ...(lent === undefined ? {} : { borrow: () => lent.borrow() }),
       [Symbol.dispose]: release,
     };

@@ -1,22 +1,27 @@
 // Who could answer? A pure function over what the fleet knows now: candidates, best first. Of a model's deployments those
-// with a free slot come first, the least loaded before the others; then its fallbacks' likewise; then those that are
-// full, in the same order, to wait for.
+// with a free slot come first, in the order of a policy (fleet/standing.ts); then its fallbacks' likewise; then those that
+// are full, in the same order, to wait for. Where a call cannot fit, it does not go.
 import type { Candidate } from '../fleet/backend.ts';
 import type { PublicModel } from '../fleet/fleet.ts';
 import { unavailable } from '../fleet/queue.ts';
+import { contextOf, fit, standingOf, warmThenLeastLoaded, type Policy, type Standing } from '../fleet/standing.ts';
 import { matches } from '../wire/glob.ts';
 import { GatewayError } from '../wire/errors.ts';
+import { tooLong } from '../wire/overflow.ts';
 import type { Call, Caller } from '../types.ts';
 
 /**
- * `random` in [0, 1) breaks ties. @throws GatewayError `model_not_found` (unknown, or not this key's: the two look the
- * same to a caller), `backend_unavailable` or `model_loading` when no deployment is up.
+ * `random` in [0, 1) breaks ties; `patience_ms`: how long a backend that is loading is worth waiting for. @throws GatewayError `model_not_found` (unknown, or not this key's: the two look the
+ * same to a caller), `backend_unavailable` or `model_loading` when no deployment is up, `context_length_exceeded` when the call
+ * fits none.
  */
 export function route(
   caller: Caller,
   call: Call,
   models: ReadonlyMap<string, PublicModel>,
   random: () => number,
+  patience_ms = 0,
+  policy: Policy = warmThenLeastLoaded,
 ): readonly Candidate[] {
   const model = models.get(call.model);
   if (model === undefined || !mayUse(caller, call.model)) {
@@ -31,13 +36,40 @@ export function route(
   const chain = withFallbacks(model, models).filter(({ id }) => mayUse(caller, id));
   const free: Candidate[] = [];
   const full: Candidate[] = [];
+  let largest: { readonly context: number; readonly least: number } | undefined;
   for (const { candidates } of chain) {
-    for (const candidate of ranked(candidates, random)) {
-      if (candidate.backend.available) (candidate.backend.free ? free : full).push(candidate);
+    const able: Candidate[] = [];
+    const standings: Standing[] = [];
+    for (const candidate of candidates) {
+      const { backend } = candidate;
+      if (!backend.available && !comesSoon(backend, patience_ms)) continue;
+      const fits = fit(candidate, call);
+      if (fits === 'never') {
+        const context = contextOf(candidate) ?? 0;
+        const { least } = backend.measure.tokens(candidate.name, call.prompt_bytes());
+        if (context > (largest?.context ?? 0)) largest = { context, least };
+        continue;
+      }
+      able.push(candidate);
+      standings.push(standingOf(candidate, fits === 'fits'));
+    }
+    for (const at of policy(standings, random)) {
+      const candidate = able[at];
+      if (candidate !== undefined) (candidate.backend.free ? free : full).push(candidate);
     }
   }
-  if (free.length + full.length === 0) throw unavailable(chain.flatMap((one) => one.candidates));
+  if (free.length + full.length === 0) {
+    if (largest === undefined) throw unavailable(chain.flatMap((one) => one.candidates));
+    const message = tooLong(largest.context, largest.least);
+    throw new GatewayError('context_length_exceeded', message, { param: 'messages', cause: 'estimate' });
+  }
   return full.length === 0 ? free : [...free, ...full];
+}
+
+/** It is loading, and will be there before a caller's patience ends: worth waiting for. */
+function comesSoon(backend: Candidate['backend'], patience_ms: number): boolean {
+  const left_ms = backend.loadingLeft(performance.now());
+  return left_ms !== undefined && left_ms <= patience_ms;
 }
 
 /** A fallback answers for another model, never for another key. */
@@ -61,13 +93,4 @@ function withFallbacks(model: PublicModel, models: ReadonlyMap<string, PublicMod
     }
   }
   return [...chain];
-}
-
-/** Least loaded first; a tie goes to neither the first nor the last but to any. */
-function ranked(candidates: readonly Candidate[], random: () => number): readonly Candidate[] {
-  if (candidates.length === 1) return candidates;
-  return candidates
-    .map((candidate) => ({ candidate, load: candidate.backend.load, tie: random() }))
-    .sort((a, b) => a.load - b.load || a.tie - b.tie)
-    .map(({ candidate }) => candidate);
 }

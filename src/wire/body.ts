@@ -68,7 +68,7 @@ export function findMembers(answer: Buffer): Fields {
 }
 
 /** A backend's answer, parsed. @throws GatewayError `upstream_invalid` */
-export function parseAnswer(answer: Buffer): Readonly<Record<string, unknown>> {
+export function parseAnswer(answer: Buffer): Record<string, unknown> {
   let value: unknown;
   try {
     value = JSON.parse(answer.toString('utf8'));

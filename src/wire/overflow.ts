@@ -17,6 +17,11 @@ export interface TokenCounts {
   readonly input: number | undefined;
 }
 
+/** What is said of a call that was found too long here, in tokens. */
+export function tooLong(limit: number, input: number): string {
+  return write({ limit, input, output: undefined, total: undefined });
+}
+
 /**
  * The message every client understands, where what was said or `kinds` (the engine's type and code) tell that the
  * call is too long; else `undefined`.

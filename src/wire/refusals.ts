@@ -4,6 +4,7 @@
 import { GatewayError } from './errors.ts';
 import { overflowMessage } from './overflow.ts';
 import type { TokenCounts } from './overflow.ts';
+import { isRecord } from './record.ts';
 
 /** What a backend said, whatever the shape it said it in. */
 interface Refusal {
@@ -35,7 +36,9 @@ const OVERLOADED_MS = 2000;
 export function meaningOf(status: number, refusal: Refusal, { secrets, retry_after }: About): GatewayError {
   const told = ownStatus(status, refusal);
   const cause = `status ${told}`;
-  if (told === 401 || told === 403 || told === 407) {
+  // OVMS: 500 for a wrong key, since its table of statuses lacks 401.
+  const unknown_key = told === 500 && /^unauthorized\b/i.test(refusal.message);
+  if (told === 401 || told === 403 || told === 407 || unknown_key) {
     return new GatewayError(
       'upstream_auth',
       "The backend refused the gateway's own key for it; yours is not at fault.",
@@ -44,7 +47,9 @@ export function meaningOf(status: number, refusal: Refusal, { secrets, retry_aft
       },
     );
   }
-  if (told === 429 || told === 503 || told === 529) return busy(refusal, retry_after, cause);
+  // OVMS: a full KV cache ends the request.
+  const exhausted = told === 500 && /RESOURCE_EXHAUSTED/.test(refusal.message);
+  if (told === 429 || told === 503 || told === 529 || exhausted) return busy(refusal, retry_after, cause);
   const overflow = overflowMessage(refusal.message, [refusal.type ?? '', refusal.code ?? ''], refusal.tokens);
   if (overflow !== undefined) {
     return new GatewayError('context_length_exceeded', overflow, { param: 'messages', cause: 'overflow' });
@@ -83,8 +88,12 @@ const CALLERS_FAULT: ReadonlySet<number> = new Set([400, 406, 409, 412, 413, 416
 /** The same words for what is busy, whoever is, and a time to come back at. */
 function busy(refusal: Refusal, retry_after: string | undefined, cause: string): GatewayError {
   const told_ms = /^\d{1,6}$/.test(retry_after?.trim() ?? '') ? Number(retry_after) * 1000 : undefined;
-  // llama.cpp: 503 "Loading model", unavailable_error.
-  if (/\bloading\b[^]{0,20}\bmodel|\bmodel\b[^]{0,40}\b(?:loading|being loaded)\b/i.test(refusal.message)) {
+  // llama.cpp: 503 "Loading model", unavailable_error; OVMS: "Mediapipe graph is not yet loaded".
+  if (
+    /\bnot yet loaded\b|\bloading\b[^]{0,20}\bmodel|\bmodel\b[^]{0,40}\b(?:loading|being loaded)\b/i.test(
+      refusal.message,
+    )
+  ) {
     const retry_ms = told_ms ?? LOADING_MS;
     return new GatewayError('model_loading', 'The model is being loaded. Try again soon.', {
       retry_ms,
@@ -166,15 +175,15 @@ export function readRefusal(status: number, body: Buffer, contentType: string | 
 const NOTHING: Refusal = { message: '', code: undefined, type: undefined, param: undefined };
 
 function readShape(value: unknown): Refusal {
-  if (!isObject(value)) return NOTHING;
+  if (!isRecord(value)) return NOTHING;
   const { error, detail } = value;
   // OpenAI, vLLM, llama.cpp, Ollama /v1.
-  if (isObject(error)) return readFlat(error);
+  if (isRecord(error)) return readFlat(error);
   // Ollama, OVMS, LM Studio; TGI and TEI with `error_type`; vLLM's 401.
   if (typeof error === 'string') return { ...readFlat(value), message: error, type: word(value['error_type']) };
   // FastAPI: its own HTTPException, and pydantic's list.
   if (typeof detail === 'string') return { ...NOTHING, message: detail };
-  if (isObject(detail)) return readFlat(detail);
+  if (isRecord(detail)) return readFlat(detail);
   if (Array.isArray(detail)) return readDetail(detail);
   // SGLang, TEI's OpenAI route.
   return readFlat(value);
@@ -196,16 +205,12 @@ function readFlat(object: Record<string, unknown>): Refusal {
 
 /** `[{"loc":["body","messages",0,"role"],"msg":"…"}]`: only these two; pydantic's `input` quotes the call. */
 function readDetail(detail: readonly unknown[]): Refusal {
-  const faults = detail.filter(isObject).map(({ loc, msg }) => ({
+  const faults = detail.filter(isRecord).map(({ loc, msg }) => ({
     at: Array.isArray(loc) ? loc.filter((step) => step !== 'body').join('.') : '',
     says: word(msg) ?? '',
   }));
   const message = faults.map(({ at, says }) => (at === '' ? says : `${at}: ${says}`)).join('; ');
   return { ...NOTHING, message, param: faults.find(({ at }) => at !== '')?.at };
-}
-
-function isObject(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
 /** Codes are strings to OpenAI's clients and integers to most engines. */

@@ -3,18 +3,19 @@
 // the usage chunk nobody asked for) is taken out. On the way it learns the usage, and whether the stream is complete.
 //
 // Events are told apart by bytes, not text, so that a split multi-byte character is never decoded. JSON is parsed only
-// for the few events that finish a choice, carry usage, or may be an error.
+// for the few events that finish a choice, carry usage, may be an error, or hold what engines say differently (mend.ts).
 import { GatewayError } from './errors.ts';
+import { isRecord, parseRecord } from './record.ts';
 import { meaningOf, readRefusal } from './refusals.ts';
-
-export interface Usage {
-  readonly tokens_in: number | undefined;
-  readonly tokens_out: number | undefined;
-}
+import type { Mender } from './mend.ts';
+import { estimated, readUsage, type Usage } from './usage.ts';
 
 interface Options {
   /** The caller did not ask for the usage chunk: many clients crash on its empty `choices`. */
   readonly strip_usage: boolean;
+  readonly mender: Mender;
+  /** Tokens of the prompt, for the usage of an engine that counts none. */
+  readonly prompt_tokens: () => number;
   /** How many choices must finish before a clean end without `[DONE]` counts as complete. */
   readonly choices: number;
   /** Blanked out of an error's message. */
@@ -36,6 +37,14 @@ const END_OF_EVENT = Buffer.from('\n\n');
 const USAGE = Buffer.from('"usage"');
 const FINISH = Buffer.from('"finish_reason"');
 const ERROR = Buffer.from('"error"');
+const TOOLS = Buffer.from('"tool_calls"');
+/** `reasoning` and `reasoning_content`. */
+const REASONING = Buffer.from('"reasoning');
+
+/** One event of a stream, as bytes on the wire have it. */
+export function eventOf(data: object): string {
+  return `data: ${JSON.stringify(data)}\n\n`;
+}
 
 export class EventStream {
   usage: Usage | undefined;
@@ -43,12 +52,18 @@ export class EventStream {
   done = false;
   /** Set when the backend told of an error in the stream; the bytes before it are still good. */
   failure: GatewayError | undefined;
+  /** Whether the usage is a guess. */
+  usage_estimated = false;
+  /** Events that told something, `[DONE]` left out. */
+  events = 0;
   /** Events whose data is not JSON: passed on unchanged, and counted. */
   invalid = 0;
 
   readonly #options: Options;
   readonly #event_bytes_max: number;
   readonly #finished = new Set<number>();
+  /** The last event that was parsed and had choices: its names are those of the answer. */
+  #last: Record<string, unknown> | undefined;
   #rest: Buffer = NOTHING;
   #begun = false;
 
@@ -72,7 +87,7 @@ export class EventStream {
     if (bytes === undefined) return NOTHING;
 
     const out: Buffer[] = [];
-    const next = { usage: -1, finish: -1, error: -1 };
+    const next = { ...NOWHERE };
     let kept = 0;
     let at = 0;
     while (at < bytes.length && !this.done) {
@@ -94,8 +109,6 @@ export class EventStream {
       const clean = single && startsWith(bytes, at, DATA);
       const kept_event = clean
         ? this.#inspect(bytes, at + DATA.length, line_end, next)
-          ? undefined
-          : NOTHING
         : this.#mend(bytes.subarray(at, end));
       if (this.failure !== undefined) {
         if (kept < at) out.push(bytes.subarray(kept, at));
@@ -125,34 +138,51 @@ export class EventStream {
     return this.push(END_OF_EVENT);
   }
 
-  /** Looks into one clean event; false means it is not for the caller. */
-  #inspect(bytes: Buffer, from: number, to: number, next: Cursors): boolean {
+  /** What may go where the backend's own end is missing: the usage the caller asked for, and `[DONE]`. */
+  close(): Buffer {
+    if (this.done) return NOTHING;
+    return Buffer.concat([this.#missingUsage(), DONE]);
+  }
+
+  /** Looks into one clean event: nothing to change (`undefined`), or what goes in its place, possibly nothing. */
+  #inspect(bytes: Buffer, from: number, to: number, next: Cursors): Buffer | undefined {
     if (bytes[from] === 0x5b && bytes.toString('latin1', from, to).trimEnd() === '[DONE]') {
       this.done = true;
-      return true;
+      const usage = this.#missingUsage();
+      return usage.length === 0 ? undefined : Buffer.concat([usage, DONE]);
     }
+    this.events += 1;
     if (next.usage < from) next.usage = find(bytes, USAGE, from);
     if (next.finish < from) next.finish = find(bytes, FINISH, from);
     if (next.error < from) next.error = find(bytes, ERROR, from);
+    if (next.tools < from) next.tools = find(bytes, TOOLS, from);
+    if (next.reasoning < from) next.reasoning = find(bytes, REASONING, from);
     const tells =
       (next.usage < to && !isNull(bytes, next.usage + USAGE.length)) ||
       (next.finish < to && !isNull(bytes, next.finish + FINISH.length)) ||
-      next.error < to;
-    return tells ? this.#read(bytes.subarray(from, to)) : true;
+      next.error < to ||
+      next.tools < to ||
+      next.reasoning < to ||
+      this.#last === undefined ||
+      this.#options.mender.every;
+    return tells ? this.#read(bytes.subarray(from, to)) : undefined;
   }
 
-  /** Parses an event that has something to tell; false means it is not for the caller. */
-  #read(data: Buffer): boolean {
-    const event = parse(data);
+  /** Parses an event that has something to tell, or may have something to mend. */
+  #read(data: Buffer): Buffer | undefined {
+    const event = parseRecord(data.toString('utf8'));
     if (event === undefined) {
       this.invalid += 1;
-      return true;
+      return undefined;
     }
     if (isRecord(event['error']) || typeof event['error'] === 'string') {
       this.failure = streamFailure(data, this.#options.secrets);
-      return false;
+      return NOTHING;
     }
+    const { mender } = this.#options;
     const choices = Array.isArray(event['choices']) ? event['choices'] : [];
+    if (this.#last === undefined && choices.length > 0) mender.first(event);
+    if (choices.length > 0) this.#last = event;
     for (const choice of choices) {
       if (isRecord(choice) && typeof choice['finish_reason'] === 'string' && choice['finish_reason'] !== '') {
         this.#finished.add(typeof choice['index'] === 'number' ? choice['index'] : 0);
@@ -160,7 +190,20 @@ export class EventStream {
     }
     const usage = readUsage(event['usage']);
     if (usage !== undefined) this.usage = usage;
-    return !(usage !== undefined && choices.length === 0 && this.#options.strip_usage);
+    if (usage !== undefined && choices.length === 0 && this.#options.strip_usage) return NOTHING;
+    const mended = mender.event(event);
+    return mended === event ? undefined : Buffer.from(eventOf(mended));
+  }
+
+  /** The usage chunk for a caller who asked for it, of an engine that gave none. */
+  #missingUsage(): Buffer {
+    if (this.usage !== undefined || this.#last === undefined) return NOTHING;
+    const tokens_in = this.#options.prompt_tokens();
+    // Nearly every event of every engine is one token.
+    this.usage_estimated = true;
+    this.usage = { tokens_in, tokens_out: this.events };
+    if (this.#options.strip_usage) return NOTHING;
+    return Buffer.from(eventOf({ ...this.#last, choices: [], usage: estimated(tokens_in, this.events) }));
   }
 
   /**
@@ -184,8 +227,7 @@ export class EventStream {
       this.failure = streamFailure(joined.subarray(DATA.length), this.#options.secrets);
       return NOTHING;
     }
-    const keep = this.#inspect(joined, DATA.length, joined.length - 2, { usage: -1, finish: -1, error: -1 });
-    return keep ? joined : NOTHING;
+    return this.#inspect(joined, DATA.length, joined.length - 2, { ...NOWHERE }) ?? joined;
   }
 
   /** Line ends to LF, a byte order mark off; undefined when more bytes are needed to tell. */
@@ -209,21 +251,16 @@ export class EventStream {
   }
 }
 
+/** Where each name stands next in what was read. */
 interface Cursors {
   usage: number;
   finish: number;
   error: number;
+  tools: number;
+  reasoning: number;
 }
 
-/** `prompt_tokens` and `completion_tokens` of an OpenAI usage object, where it has them. */
-export function readUsage(value: unknown): Usage | undefined {
-  if (!isRecord(value)) return undefined;
-  const { prompt_tokens, completion_tokens } = value;
-  return {
-    tokens_in: typeof prompt_tokens === 'number' ? prompt_tokens : undefined,
-    tokens_out: typeof completion_tokens === 'number' ? completion_tokens : undefined,
-  };
-}
+const NOWHERE: Readonly<Cursors> = { usage: -1, finish: -1, error: -1, tools: -1, reasoning: -1 };
 
 function streamFailure(data: Buffer, secrets: readonly string[]): GatewayError {
   const refusal = readRefusal(500, data, 'application/json');
@@ -252,17 +289,4 @@ function startsWith(bytes: Buffer, at: number, prefix: Buffer): boolean {
 
 function join(parts: readonly Buffer[]): Buffer {
   return parts.length === 0 ? NOTHING : parts.length === 1 ? (parts[0] ?? NOTHING) : Buffer.concat(parts);
-}
-
-function parse(data: Buffer): Record<string, unknown> | undefined {
-  try {
-    const value: unknown = JSON.parse(data.toString('utf8'));
-    return isRecord(value) ? value : undefined;
-  } catch {
-    return undefined;
-  }
-}
-
-function isRecord(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }

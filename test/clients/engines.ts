@@ -14,8 +14,7 @@ export const ENGINES: readonly Row[] = [
   { kind: 'ollama', engine: 'ollama', base: '' },
   { kind: 'vllm', engine: 'vllm', base: '' },
   { kind: 'llama.cpp', engine: 'llama.cpp', base: '' },
-  // OpenVINO Model Server has no engine of its own here: any OpenAI server, under its own prefix.
-  { kind: 'openvino', engine: 'openai', base: '/v3' },
+  { kind: 'openvino', engine: 'openvino', base: '' },
   // Gives floats whatever encoding was asked for (LM Studio bug 756); the SDKs ask for base64.
-  { kind: 'lmstudio', engine: 'openai', base: '' },
+  { kind: 'lmstudio', engine: 'lmstudio', base: '' },
 ];

@@ -41,7 +41,7 @@ describe('one option at fault', () => {
     [
       'a section without content',
       'limits:\n',
-      '1:1 limits has nothing after the colon: remove the line, or complete it; it must be a map of ip, trusted_proxies, body_bytes_max, bodies_bytes_max, answer_bytes_max, headers_ms, body_idle_ms, queue_wait_ms, queue_length, connect_ms, first_byte_ms, idle_ms, keep_alive_ms, reader_idle_ms, drain_ms, connections_max',
+      '1:1 limits has nothing after the colon: remove the line, or complete it; it must be a map of ip, trusted_proxies, body_bytes_max, bodies_bytes_max, answer_bytes_max, headers_ms, body_idle_ms, queue_wait_ms, queue_length, connect_ms, load_ms, first_byte_ms, idle_ms, keep_alive_ms, reader_idle_ms, drain_ms, connections_max',
     ],
     ['a missing port', 'listen:\n  - host: 0.0.0.0', `2:5 listen[0] needs \`port\`, which ${NUMBER} 0 to 65535`],
     ['a port too high', 'listen: [{ port: 65536 }]', `1:18 listen[0].port ${NUMBER} 0 to 65535`],
@@ -165,7 +165,11 @@ describe('one option at fault', () => {
     ['a wrong fail', 'redis: { url: "", fail: open }', '1:25 redis.fail must be local or closed'],
     ['no backends', 'backends: {}', '1:11 backends is empty: remove the line, or name one of the backends'],
     ['no models', 'models: {}', '1:9 models is empty: remove the line, or name one of the models'],
-    ['a backend without a URL', 'backends:\n  desk: { slots: 3 }', `2:9 backends.desk needs \`url\`, which ${URL}`],
+    [
+      'a backend without a URL',
+      'backends:\n  desk: { slots: 3 }',
+      '2:9 backends.desk.url is missing: where does it listen? An http:// or https:// URL such as http://10.0.0.11:11434',
+    ],
     ['a backend URL with a password', 'backends: { d: { url: "http://u:hunter2@h" } }', `1:23 backends.d.url ${URL}`],
     ['a backend URL with a query', 'backends: { d: { url: "http://h/?a=b" } }', `1:23 backends.d.url ${URL}`],
     ['a backend URL with a fragment', 'backends: { d: { url: "http://h/#" } }', `1:23 backends.d.url ${URL}`],
@@ -174,7 +178,7 @@ describe('one option at fault', () => {
     [
       'an unknown engine',
       'backends: { d: { url: "http://h", engine: olama } }',
-      '1:43 backends.d.engine must be ollama, vllm, llama.cpp, openai or auto; did you mean "ollama"?',
+      '1:43 backends.d.engine must be ollama, vllm, llama.cpp, lmstudio, sglang, openvino, tei, infinity, openai, token-exchange or auto; did you mean "ollama"?',
     ],
     [
       'a backend name with a slash',
@@ -184,7 +188,7 @@ describe('one option at fault', () => {
     [
       'a deployment without a slash',
       `${BACKENDS}models: { m: [desk] }`,
-      '3:15 models.m[0] must be `backend/name-there`: a backend of this file, a slash, and the model’s name on it',
+      '3:15 models.m[0] must be `backend/name-there`: a backend of this file, a slash, and the model’s name on it; or a map of deployment and options',
     ],
     [
       'a deployment on an unknown backend',

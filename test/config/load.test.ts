@@ -23,6 +23,7 @@ const DEFAULTS: Config = {
     queue_wait_ms: 10_000,
     queue_length: 100,
     connect_ms: 2000,
+    load_ms: 600_000,
     first_byte_ms: 600_000,
     idle_ms: 300_000,
     keep_alive_ms: 15_000,
@@ -128,8 +129,14 @@ describe('a configuration', () => {
       'backends:\n  desk: { url: "http://10.0.0.11:11434", key: "" }\n  4.x_y-z: { engine: vllm, url: "https://[fd00::1]:8000/v1/", key: k, slots: 32, publish: ["*"] }',
     );
     expect([...(config.backends ?? [])]).toEqual([
-      ['desk', { engine: 'auto', url: 'http://10.0.0.11:11434', key: undefined, slots: undefined, publish: [] }],
-      ['4.x_y-z', { engine: 'vllm', url: 'https://[fd00::1]:8000/v1/', key: 'k', slots: 32, publish: ['*'] }],
+      [
+        'desk',
+        { engine: 'auto', url: 'http://10.0.0.11:11434', key: undefined, slots: undefined, publish: [], streams: true },
+      ],
+      [
+        '4.x_y-z',
+        { engine: 'vllm', url: 'https://[fd00::1]:8000/v1/', key: 'k', slots: 32, publish: ['*'], streams: true },
+      ],
     ]);
   });
 

@@ -29,10 +29,10 @@ test(
   async () => {
     const { gateway, engines, redis, ask } = await stage();
     const prometheus = await startPrometheus(`127.0.0.1:${gateway.port}`);
-    await day(gateway, engines, ask);
+    await day(gateway, engines, ask, 'cold');
     // A line that appears with its first event shows no rise: the second one does.
     await caughtUp(prometheus, gateway);
-    await day(gateway, engines, ask);
+    await day(gateway, engines, ask, 'cold-too');
     await redis.kill();
     await ask({ model: MODEL });
     engines.small.always(undefined);
@@ -166,12 +166,14 @@ interface Engines {
   readonly rack: FakeEngine;
   readonly small: FakeEngine;
   readonly broken: FakeEngine;
+  /** Loads its model when it is asked. */
+  readonly cold: FakeEngine;
 }
 
 type Ask = (body: object, to?: { readonly path?: string; readonly key?: string }) => Promise<number>;
 
 /** Answers of every kind, refusals of every kind, and failures of every kind. */
-async function day(gateway: Lanyard, { rack, small, broken }: Engines, ask: Ask): Promise<void> {
+async function day(gateway: Lanyard, { rack, small, broken }: Engines, ask: Ask, cold: string): Promise<void> {
   for (const key of [KEY, ALICE]) {
     expect(await ask({ model: MODEL, stream: true }, { key })).toBe(200);
     expect(await ask({ model: MODEL }, { key })).toBe(200);
@@ -187,6 +189,7 @@ async function day(gateway: Lanyard, { rack, small, broken }: Engines, ask: Ask)
   const held = await call(gateway.port, CHAT, stream, { headers: { authorization: `Bearer ${ALICE}` } });
   await held.until('data: ');
   expect(await ask({ model: MODEL }, { key: ALICE })).toBe(429);
+  expect(await ask({ model: cold })).toBe(200);
   expect(await ask({ model: 'small' })).toBe(503);
   held.leave('fin');
   await small.until(({ in_flight }) => in_flight === 0);
@@ -229,8 +232,8 @@ function asker(gateway: Lanyard): Ask {
   };
 }
 
-async function engineOf(): Promise<FakeEngine> {
-  const engine = await startEngine({ kind: 'vllm', models: ['x'] });
+async function engineOf(kind: 'vllm' | 'ollama' = 'vllm'): Promise<FakeEngine> {
+  const engine = await startEngine({ kind, models: ['x', 'y'] });
   onTestFinished(() => engine.stop());
   return engine;
 }
@@ -238,7 +241,12 @@ async function engineOf(): Promise<FakeEngine> {
 async function stage() {
   const redis = await startRedis();
   onTestFinished(() => redis.stop());
-  const engines: Engines = { rack: await engineOf(), small: await engineOf(), broken: await engineOf() };
+  const engines: Engines = {
+    rack: await engineOf(),
+    small: await engineOf(),
+    broken: await engineOf(),
+    cold: await engineOf('ollama'),
+  };
   const folder = mkdtempSync(join(tmpdir(), 'lanyard-certificates-'));
   onTestFinished(() => rmSync(folder, { recursive: true }));
   const certificate = (name: string, days: number): string => {
@@ -261,6 +269,7 @@ backends:
   rack: { engine: vllm, url: "${engines.rack.url}" }
   small: { engine: vllm, url: "${engines.small.url}", slots: 1 }
   broken: { engine: vllm, url: "${engines.broken.url}" }
+  cold: { engine: ollama, url: "${engines.cold.url}" }
   dead: { engine: vllm, url: "http://127.0.0.1:${await freePort()}" }
 models:
   "${MODEL}": [rack/x]
@@ -268,6 +277,8 @@ models:
   brittle: [broken/x]
   either: [broken/x, rack/x]
   gone: [dead/x]
+  cold: [cold/x]
+  cold-too: [cold/y]
 `,
   });
   return { gateway, engines, redis, ask: asker(gateway) };

@@ -65,6 +65,7 @@ async function metricsWithLabels(): Promise<string[]> {
     'test',
   );
   metrics.redis_errors.inc({ kind: 'timeout' });
+  metrics.loaded('one', 1);
   metrics.record(
     {
       id: '',
@@ -81,7 +82,9 @@ async function metricsWithLabels(): Promise<string[]> {
       retries: 1,
       tokens_in: 2,
       tokens_out: 2,
+      tokens_told: 2,
       queued_ms: 1,
+      load_ms: 1,
       first_byte_at: 1,
       cancel_ms: 1,
     },

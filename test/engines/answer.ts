@@ -19,13 +19,15 @@ const BEFORE_RESET_MS = 10;
 export async function answer(engine: Engine, visit: Visit, endpoint: Endpoint): Promise<void> {
   const { shape, options } = engine;
   const { faults, gone } = visit;
-  const ask = read_ask(endpoint, visit.entry.body);
+  const ask = read_ask(endpoint, visit.entry.body, visit.native);
   if (await instead(engine, visit, ask)) return;
   if (await refuse(engine, visit, undefined)) return;
   const model = ask && engine.models.find(({ name }) => name === ask.model || name === `${ask.model}:latest`);
   const wrong = wrong_with(engine, ask, model);
   if (wrong !== undefined) return reply(engine, visit, mistake(engine, wrong, ask, model));
   if (ask === undefined) throw new Error('a request without a body was let through');
+  if (shape.too_many !== undefined && endpoint === 'embeddings' && (inputs_of(ask)?.length ?? 0) > shape.inputs_max)
+    return reply(engine, visit, shape.too_many);
 
   const load = engine.load(model?.name ?? ask.model);
   if (load) await Promise.race([load, forever(gone)]);
@@ -43,7 +45,7 @@ export async function answer(engine: Engine, visit: Visit, endpoint: Endpoint): 
       const length: Record<string, string> = pick(faults, 'truncated') ? { 'content-length': String(2 ** 30) } : {};
       await pipe.head(200, {
         ...shape.headers,
-        'content-type': shape.stream_type,
+        'content-type': ask.native ? 'application/x-ndjson' : shape.stream_type,
         'cache-control': 'no-cache',
         ...length,
       });
@@ -78,7 +80,10 @@ function wrong_with(
     if (inputs === undefined) return 'bad_request';
     if (!shape.token_inputs && inputs.some((input) => typeof input !== 'string')) return 'bad_request';
   }
-  if (model?.context !== undefined && ask.prompt_tokens > model.context && !shape.cuts_overflow) return 'overflow';
+  const options = (body['options'] ?? {}) as { num_ctx?: number };
+  const context = options.num_ctx ?? model?.context;
+  const cuts = shape.cuts_overflow && body['truncate'] !== false;
+  if (context !== undefined && ask.prompt_tokens > context && !cuts) return 'overflow';
   return undefined;
 }
 

@@ -12,6 +12,8 @@ export interface Ask {
   readonly include_usage: boolean;
   readonly body: Readonly<Record<string, unknown>>;
   readonly prompt_tokens: number;
+  /** In the engine's own form. */
+  readonly native: boolean;
 }
 
 export interface Usage {
@@ -25,6 +27,8 @@ export interface Said {
   readonly tokens: readonly string[];
   readonly text: string;
   readonly reason: 'stop' | 'length';
+  /** How many were sent, once they were. */
+  readonly told?: number;
 }
 
 const TOKENS = ['Gr', 'üß', 'e', ', ', '世', '界', ' 🌍', '! '] as const;
@@ -35,18 +39,26 @@ export function default_tokens(count: number = TOKENS.length): string[] {
 }
 
 /** The request's body, read once; `undefined` when it is not a JSON object with a model. */
-export function read_ask(endpoint: Endpoint, raw: Buffer): Ask | undefined {
-  const body = parse(raw);
-  if (body === undefined || typeof body['model'] !== 'string') return undefined;
+export function read_ask(endpoint: Endpoint, raw: Buffer, native = false): Ask | undefined {
+  const read = parse(raw);
+  if (read === undefined || typeof read['model'] !== 'string') return undefined;
+  const body = native ? plain(read) : read;
   const options = body['stream_options'];
   return {
     endpoint,
-    model: body['model'],
-    streamed: body['stream'] === true && endpoint !== 'embeddings',
+    model: read['model'],
+    streamed: (native ? body['stream'] !== false : body['stream'] === true) && endpoint !== 'embeddings',
     include_usage: is_object(options) && options['include_usage'] === true,
     body,
     prompt_tokens: Math.max(1, Math.ceil(text_length(body['messages'] ?? body['prompt'] ?? body['input']) / 4)),
+    native,
   };
+}
+
+/** Ollama's options under the names that OpenAI has for them. */
+function plain(body: Record<string, unknown>): Record<string, unknown> {
+  const options = is_object(body['options']) ? body['options'] : {};
+  return { ...body, stop: options['stop'], max_tokens: options['num_predict'] };
 }
 
 /** Tokens cut by the request's own `max_tokens` (or another field this engine reads) and `stop`. */

@@ -1,14 +1,13 @@
 // Each engine, as a client meets it: it lists, streams, answers, embeds, and errs in its own shape.
 import { afterEach, describe, expect, test } from 'vitest';
 import type { Answer } from './ask.ts';
-import type { EngineKind, EngineOptions, FakeEngine } from './engine.ts';
+import type { EngineOptions, FakeEngine } from './engine.ts';
 import { base64_of, vector } from './answers.ts';
 import { base, chunks, messages, model, post, text } from './ask.ts';
 import { startEngine } from './engine.ts';
-import { KINDS } from './kinds.ts';
+import { ENGINE_KINDS, KINDS } from './kinds.ts';
 import { dial, request } from './talk.ts';
 
-const ALL = Object.keys(KINDS) as EngineKind[];
 const started: FakeEngine[] = [];
 
 async function start(options: EngineOptions): Promise<FakeEngine> {
@@ -21,7 +20,7 @@ afterEach(async () => {
   await Promise.all(started.splice(0).map((engine) => engine.stop()));
 });
 
-describe.each(ALL)('%s', (kind) => {
+describe.each(ENGINE_KINDS)('%s', (kind) => {
   test('lists its model, and says 404 or its own thing for paths it does not know', async () => {
     const engine = await start({ kind });
     const list = (await (await fetch(`${base(engine)}/models`)).json()) as Answer;

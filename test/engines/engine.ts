@@ -1,6 +1,8 @@
 // A fake engine on a real port: it behaves as the engine it is named after, keeps a ledger of what it saw, and misbehaves
 // when a test asks it to. One request goes: seen → key → what is asked → model → load → slot → answer.
+import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { AddressInfo, Socket } from 'node:net';
+import type { Endpoint } from './answers.ts';
 import type { Fault } from './faults.ts';
 import type { Seen } from './ledger.ts';
 import type { ProbeFault } from './reply.ts';
@@ -64,21 +66,29 @@ export async function startEngine(options: EngineOptions): Promise<FakeEngine> {
   let standing: Fault | undefined;
   let probes: ProbeFault;
 
+  const receive = async (req: IncomingMessage, res: ServerResponse): Promise<void> => {
+    // What a native route is asked for shows in its body alone.
+    const native = req.method === 'POST' ? shape.natives?.[(req.url ?? '/').split('?', 1)[0] ?? ''] : undefined;
+    const body = native === undefined ? undefined : await whole(req);
+    const loads = body !== undefined && native !== undefined && !asks(native, body);
+    const endpoint = native === undefined ? inference(shape, req.method, req.url ?? '/') : loads ? undefined : native;
+    const fault = endpoint === undefined ? undefined : (queued.shift() ?? standing);
+    const visit = arrive(engine, req, res, endpoint, parts(fault));
+    visit.native = native !== undefined;
+    if (body !== undefined) visit.entry.body = body;
+    visits.add(visit);
+    visit.gone.addEventListener('abort', () => visits.delete(visit), { once: true });
+    serve(engine, visit, endpoint === undefined ? probes : undefined, loads).catch((error: unknown) => {
+      if (error instanceof Gone) return;
+      visit.leave('broken');
+      visit.socket.destroy();
+      throw error;
+    });
+  };
+
   const server = createServer(
     { keepAliveTimeout: keep_alive(options), requestTimeout: 0, headersTimeout: 0 },
-    (req, res) => {
-      const endpoint = inference(shape, req.method, req.url ?? '/');
-      const fault = endpoint === undefined ? undefined : (queued.shift() ?? standing);
-      const visit = arrive(engine, req, res, endpoint, parts(fault));
-      visits.add(visit);
-      visit.gone.addEventListener('abort', () => visits.delete(visit), { once: true });
-      serve(engine, visit, endpoint === undefined ? probes : undefined).catch((error: unknown) => {
-        if (error instanceof Gone) return;
-        visit.leave('broken');
-        visit.socket.destroy();
-        throw error;
-      });
-    },
+    (req, res) => void receive(req, res),
   );
   // Node would close a connection that is idle a little later than it says (keepAliveTimeoutBuffer); uvicorn does not.
   server.keepAliveTimeoutBuffer = 0;
@@ -137,11 +147,9 @@ export async function startEngine(options: EngineOptions): Promise<FakeEngine> {
   return fake;
 }
 
-async function serve(engine: Engine, visit: Visit, probe: ProbeFault): Promise<void> {
+async function serve(engine: Engine, visit: Visit, probe: ProbeFault, loads: boolean): Promise<void> {
   try {
-    const chunks: Buffer[] = [];
-    for await (const chunk of visit.req) chunks.push(chunk as Buffer);
-    visit.entry.body = Buffer.concat(chunks);
+    if (!visit.native) visit.entry.body = await whole(visit.req);
   } catch {
     throw new Gone();
   }
@@ -153,8 +161,25 @@ async function serve(engine: Engine, visit: Visit, probe: ProbeFault): Promise<v
   if (await refuse(engine, visit, probe)) return;
   const method = visit.req.method ?? 'GET';
   const path = visit.url.pathname;
+  if (loads) {
+    const { model } = JSON.parse(visit.entry.body.toString('utf8')) as { model: string };
+    const known = engine.models.find(({ name }) => name === model || name === `${model}:latest`);
+    if (known !== undefined) await engine.load(known.name);
+  }
   const told = engine.shape.route(method, visit.url, state_of(engine), visit.entry.body);
   await reply(engine, visit, told ?? engine.shape.unknown_path(method, path));
+}
+
+async function whole(req: IncomingMessage): Promise<Buffer> {
+  const chunks: Buffer[] = [];
+  for await (const chunk of req) chunks.push(chunk as Buffer);
+  return Buffer.concat(chunks);
+}
+
+/** Whether there is anything to infer from. */
+function asks(endpoint: Endpoint, body: Buffer): boolean {
+  const { messages, prompt, input } = JSON.parse(body.toString('utf8')) as Record<string, unknown>;
+  return { 'chat/completions': messages, completions: prompt, embeddings: input }[endpoint] !== undefined;
 }
 
 function keep_alive(options: EngineOptions): number {

@@ -100,7 +100,7 @@ function* events_of(shape: Shape, telling: Telling, said: Said, faults: readonly
   const event = (chunk: object, tokens = 0): Event => {
     told += tokens;
     const whole = pick(faults, 'continuous_usage') ? { ...chunk, usage: usage_of(ask, told) } : chunk;
-    return { data: `data: ${JSON.stringify(whole)}\n\n`, tokens };
+    return { data: ask.native ? `${JSON.stringify(whole)}\n` : `data: ${JSON.stringify(whole)}\n\n`, tokens };
   };
   const each = Array.from({ length: choices }, (_, index) => index);
 
@@ -121,7 +121,9 @@ function* events_of(shape: Shape, telling: Telling, said: Said, faults: readonly
     yield event(shape.token(telling, '', 0));
     return;
   }
-  for (const index of each) yield event(shape.finish(telling, said, index));
+  for (const index of each) yield event(shape.finish(telling, { ...said, told }, index));
+  // Its last line tells everything.
+  if (ask.native) return;
   if (ask.include_usage)
     yield { data: `data: ${JSON.stringify(shape.usage(telling, usage_of(ask, told)))}\n\n`, tokens: 0 };
   if (!pick(faults, 'no_done')) yield { data: 'data: [DONE]\n\n', tokens: 0 };

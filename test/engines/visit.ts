@@ -18,6 +18,8 @@ export interface Visit {
   readonly gone: AbortSignal;
   /** The whole answer has been written: when the peer closes now, it was complete. */
   answered: boolean;
+  /** In the engine's own form. */
+  native: boolean;
   leave(ended: 'complete' | 'aborted' | 'broken'): void;
 }
 
@@ -58,6 +60,7 @@ export function arrive(
     faults,
     gone: life.signal,
     answered: false,
+    native: false,
     leave: (ended) => {
       if (entry.ended !== undefined) return;
       socket.off('end', left).off('close', left).off('error', left);
@@ -76,5 +79,7 @@ export function inference(shape: Shape, method: string | undefined, target: stri
   const path = target.split('?', 1)[0] ?? '';
   if (method !== 'POST') return undefined;
   const ends = ['chat/completions', 'completions', 'embeddings'] as const;
-  return ends.find((end) => shape.bases.some((base) => path === `${base}/${end}`));
+  return ends.find(
+    (end) => (shape.talks || end === 'embeddings') && shape.bases.some((base) => path === `${base}/${end}`),
+  );
 }

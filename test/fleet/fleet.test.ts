@@ -1,7 +1,8 @@
 // The live memory itself: slots given back once, the budget for retries, what is published and how it is described.
 import { afterEach, describe, expect, test } from 'vitest';
 import { Backend, type Candidate, type Health } from '../../src/fleet/backend.ts';
-import { ENGINES, type ModelInfo } from '../../src/fleet/engines.ts';
+import { ENGINES } from '../../src/fleet/engines/all.ts';
+import type { ModelInfo } from '../../src/fleet/engines/engine.ts';
 import { Fleet, describe as described } from '../../src/fleet/fleet.ts';
 import type { BackendConfig, ModelConfig } from '../../src/types.ts';
 import { stageConfig } from '../stage/gateway.ts';
@@ -113,7 +114,8 @@ describe('health', () => {
     fail: (fleet, backend) => fleet.tell(backend, 'status'),
     answer: (fleet, backend) => fleet.tell(backend, 'answering'),
     succeed: (fleet, backend) => fleet.tell(backend, 'succeeded'),
-    found: (_fleet, backend) => backend.probed(0, { engine: ENGINES.vllm, models: new Map() }),
+    found: (_fleet, backend) =>
+      backend.probed(0, { engine: ENGINES.vllm, models: new Map(), capacity: {}, running: undefined }),
     lost: (_fleet, backend) => backend.probed(performance.now(), { reason: 'timeout', fatal: false }),
     dead: (_fleet, backend) => backend.probed(performance.now(), { reason: 'connect', fatal: true }),
   };

@@ -19,9 +19,8 @@ function decode(text: string | readonly number[] | undefined): number[] {
   return Array.from({ length: bytes.length / 4 }, (_, index) => bytes.readFloatLE(index * 4));
 }
 
-const native = ['vllm', 'ollama', 'llama.cpp'] as const satisfies EngineKind[];
-// Given to the gateway as `openai`, which vouches for nothing.
-const plain = ['lmstudio', 'sglang', 'openvino', 'openai'] as const satisfies EngineKind[];
+const native = ['vllm', 'ollama', 'llama.cpp', 'openvino'] as const satisfies EngineKind[];
+const plain = ['lmstudio', 'sglang', 'openai'] as const satisfies EngineKind[];
 
 describe('base64', () => {
   test.for(native)('from %s is its own, asked for as the caller did', async (kind) => {

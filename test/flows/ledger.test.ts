@@ -39,6 +39,8 @@ test('after a storm of mixed faults the callers, the engines, the log and the me
   );
   await expect.poll(() => gateway.metric('lanyard_in_flight')).toBe(0);
   for (const engine of engines) await engine.until(({ in_flight }) => in_flight === 0);
+  // Lines are written by another thread, which a busy machine may leave waiting.
+  await expect.poll(() => gateway.outcomes().length).toBeGreaterThanOrEqual(REQUESTS);
   const book = await read(gateway);
 
   // One request, one line, one count.

@@ -28,8 +28,7 @@ const meanings: Record<Mistake, readonly [status: number, code: string]> = {
 const exceptions: Partial<Record<EngineKind, Partial<typeof meanings>>> = {
   'llama.cpp': { loading: [503, 'model_loading'] },
   lmstudio: { loading: [503, 'model_loading'] },
-  // 500 for what its table of statuses does not have.
-  openvino: { overloaded: [502, 'upstream_error'], unauthorized: [502, 'upstream_error'] },
+  openvino: { loading: [503, 'model_loading'] },
 };
 
 interface Refusal {

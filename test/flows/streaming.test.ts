@@ -62,7 +62,12 @@ describe('what the caller gets is, byte for byte, what the engine would have tol
       const told = events(await direct.text());
       const wanted = asks_usage ? told : told.filter((event) => !event.includes('"choices":[]'));
       const caller = await call(gateway.port, `/v1/${endpoint}`, body);
-      expect(events(steady(await caller.whole()))).toEqual(wanted.map(steady));
+      const given = await caller.whole();
+      // The one engine without an `id` has one here, the same in every event.
+      const ids = new Set(given.match(/"id":"[^"]*",/g));
+      if (kind === 'openvino') expect(ids.size).toBe(1);
+      const compared = kind === 'openvino' ? given.replaceAll(/"id":"[^"]*",/g, '') : given;
+      expect(events(steady(compared))).toEqual(wanted.map(steady));
       expect(told.length - wanted.length).toBe(asks_usage ? 0 : 1);
       await expect.poll(() => gateway.outcomes()).toMatchObject([{ end: 'complete', status: 200, tokens_out: 8 }]);
     });

@@ -101,10 +101,10 @@ test('only what the gateway itself means to say goes up in the headers', async (
 });
 
 describe('an answer comes back untouched', () => {
-  test.for(ENGINE_KINDS)('%s', async (kind) => {
+  // OpenVINO Model Server gives no `id`: see flows/alike.
+  test.for(ENGINE_KINDS.filter((kind) => kind !== 'openvino'))('%s', async (kind) => {
     const { engine, gateway, model, chat } = await openLine({ kind });
-    const path = engine.kind === 'openvino' ? '/v3' : '/v1';
-    const direct = await fetch(`${engine.url}${path}/chat/completions`, {
+    const direct = await fetch(`${engine.url}/v1/chat/completions`, {
       method: 'POST',
       body: JSON.stringify(chat({ model, stream: false })),
     });
@@ -127,9 +127,12 @@ describe('an answer comes back untouched', () => {
   });
 
   const odd: [string, string][] = [
-    ['white space, escapes and big integers', '\n{ "choices" : [ ],\t"seed":12345678901234567890, "t":"\\u00e9é" }\n'],
-    ['an error of null beside its choices', '{"error":null,"choices":[]}'],
-    ['usage of no known shape', '{"choices":[],"usage":[1,2]}'],
+    [
+      'white space, escapes and big integers',
+      '\n{ "id": "a", "choices" : [ ],\t"usage":{},"seed":12345678901234567890, "t":"\\u00e9é" }\n',
+    ],
+    ['an error of null beside its choices', '{"id":"a","error":null,"choices":[],"usage":{}}'],
+    ['usage of no known shape', '{"id":"a","choices":[],"usage":[1,2]}'],
   ];
   test.for(odd)('%s', async ([, body]) => {
     const { engine, gateway, chat } = await openLine();

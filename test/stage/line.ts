@@ -27,31 +27,16 @@ interface Options extends Partial<EngineOptions> {
   readonly backend?: string;
 }
 
-/** Which of the configuration's engine names fits a fake of each kind. */
-const ENGINES = {
-  ollama: 'ollama',
-  vllm: 'vllm',
-  'llama.cpp': 'llama.cpp',
-  openvino: 'openai',
-  lmstudio: 'openai',
-  sglang: 'openai',
-  openai: 'openai',
-} as const satisfies Record<FakeEngine['kind'], string>;
-
-/** OpenVINO Model Server keeps the OpenAI routes under /v3. */
-const PATHS: Partial<Record<FakeEngine['kind'], string>> = { openvino: '/v3' };
-
 export async function openLine(options: Options = {}): Promise<Line> {
   const { kind = 'vllm', ip = 'off', limits, backend, yaml = '', listen, ...engine_options } = options;
   const engine = await startEngine({ kind, ...engine_options });
   onTestFinished(() => engine.stop());
   const model = MODELS_DEFAULT[kind];
-  const url = `${engine.url}${PATHS[kind] ?? ''}`;
   const gateway = await openGateway(
     `
 limits: { ip: ${ip}${limits === undefined ? '' : `, ${limits}`} }
 backends:
-  rack: { engine: ${ENGINES[kind]}, url: "${url}"${backend === undefined ? '' : `, ${backend}`} }
+  rack: { engine: ${kind}, url: "${engine.url}"${backend === undefined ? '' : `, ${backend}`} }
 models:
   coder: ["rack/${model}"]
 ${yaml}

@@ -39,7 +39,8 @@ function caller(globs?: readonly string[]): Caller {
 function call(model: string): Call {
   const body = Buffer.from(JSON.stringify({ model }));
   const fields = scanObject(body);
-  return { endpoint: 'chat/completions', model, streamed: false, wants_usage: false, body, fields };
+  const prompt_bytes = (): number => 0;
+  return { endpoint: 'chat/completions', model, streamed: false, wants_usage: false, body, fields, prompt_bytes };
 }
 
 const names = (candidates: readonly Candidate[]): string => candidates.map(({ backend }) => backend.name).join(' ');

@@ -1,8 +1,17 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
+import { Mender } from '../../src/wire/mend.ts';
 import { DONE, EventStream } from '../../src/wire/sse.ts';
 
-const options = { strip_usage: true, choices: 1, secrets: [] };
+const options = {
+  strip_usage: true,
+  choices: 1,
+  secrets: [],
+  get mender() {
+    return new Mender({ id: 'a', stops: [] });
+  },
+  prompt_tokens: () => 5,
+};
 
 /** Everything that comes out of a stream cut at the given places. */
 function run(

@@ -10,6 +10,7 @@ const BUILD = 'b9412-8b11deea4';
 export const llamacpp = {
   kind: 'llama.cpp',
   bases: ['/v1', ''],
+  talks: true,
   headers: { server: 'llama.cpp', 'access-control-allow-origin': '' },
   json_type: 'application/json; charset=utf-8',
   stream_type: 'text/event-stream',
@@ -22,6 +23,7 @@ export const llamacpp = {
   keeps_stop: false,
   base64: true,
   token_inputs: true,
+  inputs_max: Infinity,
   dimensions: false,
   // Public endpoints of middleware_validate_api_key.
   keyless: (path) => ['/health', '/v1/health', '/models', '/v1/models', '/'].includes(path),

@@ -10,6 +10,7 @@ const OVERFLOW =
 export const lmstudio = {
   kind: 'lmstudio',
   bases: ['/v1'],
+  talks: true,
   headers: { 'x-powered-by': 'Express' },
   json_type: 'application/json; charset=utf-8',
   stream_type: 'text/event-stream',
@@ -22,6 +23,7 @@ export const lmstudio = {
   keeps_stop: false,
   base64: false,
   token_inputs: false,
+  inputs_max: Infinity,
   dimensions: false,
   keyless: () => false,
   route,

@@ -9,6 +9,7 @@ const MODIFIED = '2026-08-01T12:00:00.000000000Z';
 export const ollama = {
   kind: 'ollama',
   bases: ['/v1'],
+  talks: true,
   headers: {},
   json_type: 'application/json',
   stream_type: 'text/event-stream',
@@ -23,30 +24,47 @@ export const ollama = {
   keeps_stop: false,
   base64: true,
   token_inputs: false,
+  inputs_max: Infinity,
   dimensions: true,
   keyless: () => false,
+  natives: { '/api/chat': 'chat/completions', '/api/generate': 'completions', '/api/embed': 'embeddings' },
   route,
   unknown_path: () => ({ status: 404, body: '404 page not found', type: 'text/plain' }),
-  mistake: (what, detail) => MISTAKES[what](detail),
+  mistake: (what, detail) => worded(MISTAKES[what](detail), detail),
   open: () => undefined,
-  token: (telling, text) => chunk(telling, text, null),
-  finish: (telling, said) => chunk(telling, '', said.reason),
+  token: (telling, text) => (telling.ask.native ? line(telling, text) : chunk(telling, text, null)),
+  finish: (telling, said) =>
+    telling.ask.native ? last(telling, '', said, said.told ?? 0) : chunk(telling, '', said.reason),
   usage: (telling, usage) => ({ ...common(telling), choices: [], usage }),
   // An error line written after the 200 is decoded as an empty response: a zero chunk goes out, and the stream ends.
-  failure: (telling) => `data: ${JSON.stringify({ ...chunk(telling, '', null), model: '' })}\n\n`,
+  // The native route writes it as it is.
+  failure: (telling) =>
+    telling.ask.native
+      ? `${JSON.stringify({ error: 'llama runner process has terminated: exit status 2' })}\n`
+      : `data: ${JSON.stringify({ ...chunk(telling, '', null), model: '' })}\n\n`,
   whole: (telling, said, usage) => {
+    if (telling.ask.native) return last(telling, said.text, said, usage.completion_tokens);
     const choice =
       telling.ask.endpoint === 'completions'
         ? { text: said.text, index: 0, finish_reason: said.reason }
         : { index: 0, message: { role: 'assistant', content: said.text }, finish_reason: said.reason };
     return { ...common(telling, true), choices: [choice], usage };
   },
-  embeddings: (telling, vectors) => ({
-    object: 'list',
-    data: embedding_rows(vectors),
-    model: telling.ask.model,
-    usage: { prompt_tokens: telling.ask.prompt_tokens, total_tokens: telling.ask.prompt_tokens },
-  }),
+  embeddings: ({ ask }, vectors) =>
+    ask.native
+      ? {
+          model: ask.model,
+          embeddings: vectors,
+          total_duration: 1,
+          load_duration: 1,
+          prompt_eval_count: ask.prompt_tokens,
+        }
+      : {
+          object: 'list',
+          data: embedding_rows(vectors),
+          model: ask.model,
+          usage: { prompt_tokens: ask.prompt_tokens, total_tokens: ask.prompt_tokens },
+        },
 } satisfies Shape;
 
 function common(telling: Telling, whole = false): object {
@@ -73,6 +91,33 @@ function chunk(telling: Telling, text: string, finish_reason: string | null): ob
   return { ...common(telling), choices: [{ index: 0, delta: { role: 'assistant', content: text }, finish_reason }] };
 }
 
+/** One line of /api/chat or /api/generate (api/types.go). */
+function line({ ask, created }: Telling, text: string): object {
+  const said = ask.endpoint === 'completions' ? { response: text } : { message: { role: 'assistant', content: text } };
+  return { model: ask.model, created_at: new Date(created * 1000).toISOString(), ...said, done: false };
+}
+
+/** The last line, or the whole of an answer that is no stream. */
+function last(telling: Telling, text: string, said: { reason: string }, told: number): object {
+  return {
+    ...line(telling, text),
+    done: true,
+    done_reason: said.reason,
+    total_duration: 1,
+    load_duration: 1,
+    prompt_eval_count: telling.ask.prompt_tokens,
+    prompt_eval_duration: 1,
+    eval_count: told,
+    eval_duration: 1,
+  };
+}
+
+/** On its own routes an error is a text. */
+function worded(reply: Reply, { ask }: Detail): Reply {
+  if (ask?.native !== true) return reply;
+  return { ...reply, body: { error: (reply.body as { error: { message: string } }).error.message } };
+}
+
 const MISTAKES = {
   // Only where truncation is off (MLX, or `truncate: false` on the native API).
   overflow: ({ prompt_tokens, context }) =>
@@ -93,6 +138,8 @@ function error(status: number, message: string): Reply {
 
 function route(method: string, url: URL, state: State, body: Buffer): Reply | undefined {
   const path = url.pathname;
+  // With nothing to infer from: the model has been loaded by now.
+  if (path in ollama.natives && method === 'POST') return loaded(state, path, body);
   if (path === '/api/show' && method === 'POST') return show(state, body);
   if (method !== 'GET' && method !== 'HEAD') return undefined;
   if (path === '/') return { status: 200, body: 'Ollama is running', type: 'text/plain; charset=utf-8' };
@@ -108,6 +155,15 @@ function route(method: string, url: URL, state: State, body: Buffer): Reply | un
   if (named === undefined) return undefined;
   const model = state.models.find(({ name }) => name === named);
   return model === undefined ? error(404, `model '${named}' not found`) : { status: 200, body: entry(model) };
+}
+
+function loaded(state: State, path: string, body: Buffer): Reply {
+  const asked = name_in(body);
+  if (!state.models.some(({ name }) => name === asked || name === `${asked}:latest`))
+    return { status: 404, body: { error: `model '${asked}' not found` } };
+  if (path === '/api/embed') return { status: 200, body: { model: asked, embeddings: [], load_duration: 1 } };
+  const created_at = new Date(state.now * 1000).toISOString();
+  return { status: 200, body: { model: asked, created_at, response: '', done: true, done_reason: 'load' } };
 }
 
 function entry(model: ModelSpec): object {

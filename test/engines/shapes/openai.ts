@@ -6,6 +6,7 @@ import { embedding_rows, id_prefix, model_list, model_named, repeat } from './sh
 export const openai = {
   kind: 'openai',
   bases: ['/v1'],
+  talks: true,
   headers: { 'openai-version': '2020-10-01', 'openai-processing-ms': '1' },
   json_type: 'application/json',
   stream_type: 'text/event-stream; charset=utf-8',
@@ -17,6 +18,7 @@ export const openai = {
   keeps_stop: false,
   base64: true,
   token_inputs: true,
+  inputs_max: 2048,
   dimensions: true,
   keyless: () => false,
   route,

@@ -8,6 +8,7 @@ import { embedding_rows, model_list, model_named } from './shape.ts';
 export const openvino = {
   kind: 'openvino',
   bases: ['/v3', '/v3/v1', '/v1'],
+  talks: true,
   headers: { 'access-control-allow-origin': '*' },
   json_type: 'application/json',
   stream_type: 'text/event-stream',
@@ -19,6 +20,7 @@ export const openvino = {
   keeps_stop: true,
   base64: true,
   token_inputs: false,
+  inputs_max: 500,
   dimensions: false,
   keyless: (path) => path.startsWith('/v2/') || path === '/v1/config' || path === '/metrics',
   route,
@@ -91,6 +93,8 @@ function error(status: number, message: string): Reply {
 function route(method: string, url: URL, state: State): Reply | undefined {
   if (method !== 'GET') return undefined;
   const path = url.pathname;
+  // KServe's server metadata (docs/model_server_rest_api_kfs.md).
+  if (path === '/v2') return { status: 200, body: { name: 'OpenVINO Model Server', version: '2026.2' } };
   if (path === '/v2/health/live') return { status: 200, body: '' };
   if (path === '/v2/health/ready') return { status: state.loading ? 503 : 200, body: '' };
   if (path === '/v1/config') {

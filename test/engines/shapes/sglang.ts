@@ -7,6 +7,7 @@ import { CONTEXT_DEFAULT, embedding_rows, model_list, repeat } from './shape.ts'
 export const sglang = {
   kind: 'sglang',
   bases: ['/v1'],
+  talks: true,
   headers: { server: 'uvicorn' },
   json_type: 'application/json',
   stream_type: 'text/event-stream; charset=utf-8',
@@ -19,6 +20,7 @@ export const sglang = {
   // serving_embedding.py never reads encoding_format.
   base64: false,
   token_inputs: true,
+  inputs_max: Infinity,
   dimensions: false,
   keyless: (path) => path.startsWith('/health') || path.startsWith('/metrics'),
   route,

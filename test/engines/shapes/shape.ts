@@ -1,9 +1,18 @@
 // What makes an engine that engine: its routes, its words for an error, the form of its chunks. Each kind is one table of
 // data and small functions in the file of its name; every fact there says where it was read.
-import type { Ask, Said, Usage } from '../answers.ts';
+import type { Ask, Endpoint, Said, Usage } from '../answers.ts';
 import type { Mistake } from '../faults.ts';
 
-export type EngineKind = 'ollama' | 'vllm' | 'llama.cpp' | 'openvino' | 'lmstudio' | 'sglang' | 'openai';
+export type EngineKind =
+  | 'ollama'
+  | 'vllm'
+  | 'llama.cpp'
+  | 'openvino'
+  | 'lmstudio'
+  | 'sglang'
+  | 'tei'
+  | 'infinity'
+  | 'openai';
 
 export interface ModelSpec {
   readonly name: string;
@@ -55,6 +64,8 @@ export interface Shape {
   readonly kind: EngineKind;
   /** What stands before `/chat/completions`. */
   readonly bases: readonly string[];
+  /** Has chats and completions, and not embeddings alone. */
+  readonly talks: boolean;
   readonly headers: Readonly<Record<string, string>>;
   readonly json_type: string;
   readonly stream_type: string;
@@ -71,9 +82,14 @@ export interface Shape {
   readonly keeps_stop: boolean;
   readonly base64: boolean;
   readonly token_inputs: boolean;
+  /** Most inputs of one embeddings request, and what it says to more. */
+  readonly inputs_max: number;
+  readonly too_many?: Reply;
   readonly dimensions: boolean;
   /** Paths that ask for no key. */
   readonly keyless: (path: string) => boolean;
+  /** Routes that infer in the engine's own form; with nothing to infer from, they load the model. */
+  readonly natives?: Readonly<Record<string, Endpoint>>;
   readonly route: (method: string, url: URL, state: State, body: Buffer) => Reply | undefined;
   readonly unknown_path: (method: string, path: string) => Reply;
   readonly mistake: (what: Mistake, detail: Detail) => Reply;

@@ -7,6 +7,7 @@ import { CONTEXT_DEFAULT, embedding_rows, id_prefix, model_list, model_named, re
 export const vllm = {
   kind: 'vllm',
   bases: ['/v1'],
+  talks: true,
   headers: { server: 'uvicorn' },
   json_type: 'application/json',
   stream_type: 'text/event-stream; charset=utf-8',
@@ -19,6 +20,7 @@ export const vllm = {
   keeps_stop: false,
   base64: true,
   token_inputs: true,
+  inputs_max: Infinity,
   dimensions: true,
   // --api-key covers /v1 only.
   keyless: (path) => !path.startsWith('/v1'),
