@@ -10,6 +10,7 @@ import { keyring } from './edge/keyring.ts';
 import { LAST_IDLE_MS, WrongSocket, listen, type Door, type OpenListener } from './edge/listener.ts';
 import { Present } from './ops/present.ts';
 import type { Reply } from './edge/reply.ts';
+import { Embeddings, WINDOW_MS } from './embed/embed.ts';
 import { USUAL_PORTS } from './fleet/discover.ts';
 import { Fleet, type FleetEvents, type Probing } from './fleet/fleet.ts';
 import { Surroundings, type Kind } from './fleet/surroundings.ts';
@@ -35,6 +36,8 @@ export interface GatewayOptions {
   readonly ports?: readonly number[];
   readonly look_every_ms?: number;
   readonly probing?: Partial<Probing>;
+  /** How long small embeddings calls wait for others while their backend is busy. */
+  readonly window_ms?: number;
   /** Aborted when it is told to stop while it starts: then the first probes are not waited for. */
   readonly stopping?: AbortSignal;
 }
@@ -70,12 +73,14 @@ export async function startGateway({
   ports = USUAL_PORTS,
   look_every_ms = LOOK_EVERY_MS,
   probing = {},
+  window_ms = WINDOW_MS,
   stopping,
 }: GatewayOptions): Promise<Gateway> {
   const instance = randomUUID();
   const replies = new Present<Reply>();
   const connections = new Set<Socket>();
   const bodies = new Bodies();
+  const embeddings = new Embeddings(window_ms);
   let condition: Condition = 'starting';
   /** Called when the last reply under way has ended. */
   let emptied: (() => void) | undefined;
@@ -146,7 +151,17 @@ export async function startGateway({
 
   function groundOf(next: Config, from: Store): Ground {
     const failures = from.failuresAt(next.auth_failures);
-    return { config: next, keys: keyring(next.keys), store: from.limits, failures, fleet, bodies, log, metrics };
+    return {
+      config: next,
+      keys: keyring(next.keys),
+      store: from.limits,
+      failures,
+      fleet,
+      bodies,
+      embeddings,
+      log,
+      metrics,
+    };
   }
 
   const handler = createApp({

@@ -8,6 +8,9 @@ import type { IncomingMessage } from 'node:http';
 import type { Bodies } from './edge/bodies.ts';
 import type { Keyring } from './edge/keyring.ts';
 import { ClientGone, type Reply } from './edge/reply.ts';
+import type { Embeddings } from './embed/embed.ts';
+import type { Answer } from './fleet/answer.ts';
+import type { Candidate } from './fleet/backend.ts';
 import type { Fleet } from './fleet/fleet.ts';
 import { describeError, type Log } from './ops/log.ts';
 import type { Metrics } from './ops/metrics.ts';
@@ -21,7 +24,7 @@ import { route } from './steps/route.ts';
 import type { Failures } from './store/failures.ts';
 import type { Limits as LimitStore } from './store/limits.ts';
 import { GatewayError } from './wire/errors.ts';
-import type { Config, End, Endpoint, Listener, Outcome } from './types.ts';
+import type { Call, Config, End, Endpoint, Listener, Outcome } from './types.ts';
 
 /** What the line stands on. A reload puts another one in its place; a request keeps the one it began with. */
 export interface Ground {
@@ -31,6 +34,7 @@ export interface Ground {
   readonly failures: Failures;
   readonly fleet: Fleet;
   readonly bodies: Bodies;
+  readonly embeddings: Embeddings;
   readonly log: Log;
   readonly metrics: Metrics;
 }
@@ -63,7 +67,7 @@ export async function serve(ground: Ground, endpoint: Endpoint, visit: Visit): P
     const candidates = route(caller, call, fleet.models, Math.random, config.limits.queue_wait_ms);
     if (call.streamed) reply.openStream();
     {
-      using answer = await dispatch(call, candidates, ground, reply.signal, outcome);
+      using answer = await answerOf(call, candidates, ground, reply.signal, outcome);
       await relay(answer, call, reply, ground, outcome);
     }
     await reply.closed;
@@ -73,6 +77,18 @@ export async function serve(ground: Ground, endpoint: Endpoint, visit: Visit): P
   } finally {
     account(outcome, log, metrics);
   }
+}
+
+/** Embeddings may be sent in parts, together, or once for several; all else is one call to one backend. */
+function answerOf(
+  call: Call,
+  candidates: readonly Candidate[],
+  ground: Ground,
+  signal: AbortSignal,
+  outcome: Outcome,
+): Promise<Answer> {
+  if (call.endpoint !== 'embeddings') return dispatch(call, candidates, ground, signal, outcome);
+  return ground.embeddings.embed(dispatch, call, candidates, ground, signal, outcome);
 }
 
 function openOutcome(id: string, endpoint: Endpoint): Outcome {
@@ -89,6 +105,7 @@ function openOutcome(id: string, endpoint: Endpoint): Outcome {
     code: '',
     cause: '',
     retries: 0,
+    shared: false,
     tokens_in: undefined,
     tokens_out: undefined,
     tokens_told: 0,

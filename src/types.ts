@@ -99,6 +99,8 @@ export interface Outcome {
   /** For the log only: what kind of thing went wrong, in our words, never the backend's or the caller's. */
   cause: string;
   retries: number;
+  /** Another call's answer was also this one's. */
+  shared: boolean;
   tokens_in: number | undefined;
   tokens_out: number | undefined;
   /** Of a stream: events that came, for how fast it went. */
@@ -110,6 +112,9 @@ export interface Outcome {
   /** From the client's going away to the backend's socket being destroyed. */
   cancel_ms: number | undefined;
 }
+
+/** What `dispatch` adds to an outcome. */
+export type Attempt = Pick<Outcome, 'id' | 'model' | 'backend' | 'retries' | 'queued_ms' | 'load_ms'>;
 
 // ---- the configuration, after defaults -------------------------------------------------------------------------
 

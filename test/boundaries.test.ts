@@ -64,6 +64,11 @@ const ROOMS: readonly { file: string; may: readonly string[]; never: readonly st
     never: ['../fleet/fleet.ts', '../steps/relay.ts', 'undici'],
   },
   {
+    file: 'embed/embed.ts',
+    may: ['node:crypto', './inputs.ts', '../fleet/answer.ts', '../wire/body.ts', '../types.ts'],
+    never: ['../steps/dispatch.ts', '../serve.ts', '../edge/reply.ts'],
+  },
+  {
     file: 'steps/relay.ts',
     may: ['../types.ts', '../fleet/http.ts', '../edge/reply.ts', '../store/limits.ts', '../wire/sse.ts'],
     never: ['./admit.ts', '../serve.ts', '../app.ts', '../pages/models.ts', 'undici', 'koa'],

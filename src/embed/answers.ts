@@ -1,7 +1,15 @@
 // Answers to embeddings calls, joined to one and cut into several, as bytes: no vector is parsed.
-import { findMembers, scanArray, scanMember, setMember, splice, valueKind, type Edit, type Span } from '../wire/body.ts';
+import {
+  findMembers,
+  scanArray,
+  scanMember,
+  setMember,
+  splice,
+  valueKind,
+  type Edit,
+  type Span,
+} from '../wire/body.ts';
 import { GatewayError } from '../wire/errors.ts';
-import { estimated } from '../wire/usage.ts';
 
 /** One answer of several parts, in their order: everything but `data` and `usage` is the first one's. */
 export function join(parts: readonly Buffer[]): Buffer {
@@ -28,7 +36,7 @@ export function cut(answer: Buffer, counts: readonly number[], shares: readonly 
     const mine = items.slice(from, (from += count));
     // The engine counted all together: by length is how they are told apart, and said to be.
     const share = Math.max(1, Math.round((tokens * (shares[at] ?? 0)) / Math.max(1, text)));
-    const { completion_tokens: _none, ...usage } = estimated(share, 0);
+    const usage = { prompt_tokens: share, total_tokens: share, estimated: true };
     return splice(answer, [
       setMember(answer, fields, 'data', numbered(mine)),
       setMember(answer, fields, 'usage', JSON.stringify(usage)),

@@ -9,8 +9,9 @@ interface Flight<T> {
 export class Flights<T> {
   readonly #under_way = new Map<string, Flight<T>>();
 
-  get size(): number {
-    return this.#under_way.size;
+  /** Whether anyone waits for this. */
+  has(key: string): boolean {
+    return this.#under_way.has(key);
   }
 
   /** The result of the work under this key, begun if it is not under way. Rejects as it does, or with the signal's reason. */

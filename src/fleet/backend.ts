@@ -95,6 +95,8 @@ export class Backend {
 
   /** Most inputs of one embeddings request. */
   get inputs_max(): number {
+    // One text a request is all its own form can say.
+    if (this.config.exchange?.form === 'envelope') return 1;
     return this.config.inputs_max ?? this.capacity.inputs_max ?? this.engine.inputs_max;
   }
 

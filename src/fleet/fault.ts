@@ -1,7 +1,7 @@
 // What goes wrong below HTTP, by kind. The kind decides whether a request may be sent again, so it goes by how far the
 // request had come, and only then by what the system called its error.
 
-import type { GatewayError } from '../wire/errors.ts';
+import { GatewayError } from '../wire/errors.ts';
 
 /** `stale`: a socket that had served others ended before the answer's first byte, and so may never have taken the request. */
 export type FaultKind = 'connect' | 'dns' | 'tls' | 'reset' | 'stale' | 'garbage' | 'timeout' | 'aborted';
@@ -27,6 +27,29 @@ export class HttpFault extends Error {
   get ours(): boolean {
     return OURS.has(this.code);
   }
+}
+
+/** What the end of an answer that had begun means to the caller. */
+export function brokenAnswer(fault: HttpFault): GatewayError {
+  if (fault.kind === 'timeout' && fault.code === 'first_byte_ms') {
+    return new GatewayError('upstream_timeout', 'The backend did not answer in time (first_byte_ms).', {
+      cause: fault.code,
+    });
+  }
+  if (fault.kind === 'timeout') {
+    return new GatewayError('upstream_timeout', 'The backend fell silent in the middle of its answer (idle_ms).', {
+      cause: fault.code,
+    });
+  }
+  if (fault.code === 'answer_bytes_max') {
+    const message = "The backend's answer is too large to pass on (answer_bytes_max).";
+    return new GatewayError('upstream_invalid', message, { cause: fault.code });
+  }
+  return brokenOff(`${fault.kind} ${fault.code}`);
+}
+
+export function brokenOff(cause: string): GatewayError {
+  return new GatewayError('upstream_stream_aborted', 'The backend broke off in the middle of its answer.', { cause });
 }
 
 /** A backend that answered, but not with what was asked for. */

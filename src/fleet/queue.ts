@@ -111,6 +111,8 @@ export function unavailable(candidates: readonly Candidate[]): GatewayError {
       retry_ms: left_ms.length === 0 ? RETRY_MS : Math.max(RETRY_MIN_MS, Math.min(...left_ms)),
     });
   }
+  // What is wrong with its token is the operator's to mend, and says so.
+  for (const { backend } of candidates) if (backend.token?.failure !== undefined) return backend.token.failure;
   return new GatewayError('backend_unavailable', 'No backend of this model is reachable now. Try again shortly.', {
     cause: 'all backends down',
     retry_ms: RETRY_MS,

@@ -56,26 +56,22 @@ async function speakIn(
   const now = Math.floor(Date.now() / 1000);
   const meeting: Meeting = { call, name, deployment, exchange, id: randomUUID().replaceAll('-', ''), now };
   const said = dialect.ask(meeting);
-  const answer = await withToken(said, call, backend, limits, signal, request_id, fresh);
+  const { answer, whole } = await withToken(said, call, backend, limits, signal, request_id, fresh);
   if (answer.status !== 200) return answer;
-  if (answer.body.ended) {
-    try {
-      return {
-        ...heldAnswer(answer, dialect.whole(await readAll(answer, limits.answer_bytes_max), meeting)),
-        headers: JSON_HEADERS(),
-      };
-    } catch (error) {
-      if (error instanceof GatewayError) throw new Refused(200, error);
-      throw error;
-    }
+  if (whole === undefined) {
+    const translator = dialect.stream?.(meeting);
+    if (translator === undefined) return answer;
+    return { ...answer, headers: STREAM_HEADERS(), body: translated(answer.body, translator) };
   }
-  const translator = dialect.stream?.(meeting);
-  return translator === undefined
-    ? answer
-    : { ...answer, headers: STREAM_HEADERS(), body: translated(answer.body, translator) };
+  try {
+    return { ...heldAnswer(answer, dialect.whole(whole, meeting)), headers: JSON_HEADERS() };
+  } catch (error) {
+    if (error instanceof GatewayError) throw new Refused(200, error);
+    throw error;
+  }
 }
 
-/** An answer whose token was taken; one that is no stream has been read. */
+/** An answer whose token was taken, and its bytes where it is no stream. */
 async function withToken(
   said: Said,
   call: Call,
@@ -84,7 +80,7 @@ async function withToken(
   signal: AbortSignal,
   request_id: string,
   fresh: boolean,
-): Promise<HttpAnswer> {
+): Promise<{ readonly answer: HttpAnswer; readonly whole: Buffer | undefined }> {
   for (let again = false; ; again = true) {
     const had = await backend.token?.get();
     const { origin, body } = said;
@@ -111,7 +107,7 @@ async function withToken(
       const message = "The backend refused the gateway's token twice; your key is not at fault.";
       throw new Refused(answer.status, new GatewayError('upstream_auth', message, { cause: 'token refused' }), true);
     }
-    return whole === undefined ? answer : heldAnswer(answer, whole);
+    return { answer: whole === undefined ? answer : heldAnswer(answer, whole), whole };
   }
 }
 

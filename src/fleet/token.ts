@@ -59,6 +59,11 @@ export class Token {
     return await this.#fetch();
   }
 
+  /** Why none can be had, since the last try. */
+  get failure(): GatewayError | undefined {
+    return this.#failed?.error.meaning;
+  }
+
   /** The service refused exactly this one. */
   drop(had: Had): void {
     if (this.#had === had) this.#had = undefined;

@@ -21,6 +21,7 @@ export function account(outcome: Outcome, log: Log, metrics: Metrics): void {
       code: outcome.code || undefined,
       cause: outcome.cause || undefined,
       retries: outcome.retries || undefined,
+      shared: outcome.shared || undefined,
       tokens_in: outcome.tokens_in,
       tokens_out: outcome.tokens_out,
       queued_ms: rounded(outcome.queued_ms),

@@ -11,7 +11,7 @@ import { contextOf } from '../fleet/standing.ts';
 import type { Metrics } from '../ops/metrics.ts';
 import { GatewayError, type ErrorCode } from '../wire/errors.ts';
 import { meaningOf, readRefusal } from '../wire/refusals.ts';
-import type { Call, Limits, Outcome } from '../types.ts';
+import type { Attempt, Call, Limits } from '../types.ts';
 
 /** A refusal says little; a longer one is cut. */
 const REFUSAL_BYTES_MAX = 64 * 1024;
@@ -30,7 +30,7 @@ export async function dispatch(
   candidates: readonly Candidate[],
   means: Means,
   signal: AbortSignal,
-  outcome: Outcome,
+  outcome: Attempt,
 ): Promise<Answer> {
   const { fleet, metrics } = means;
   let left = candidates;
@@ -79,7 +79,7 @@ async function wait(
   candidates: readonly Candidate[],
   { fleet, config: { limits } }: Means,
   signal: AbortSignal,
-  outcome: Outcome,
+  outcome: Attempt,
 ): Promise<Slot> {
   const since = performance.now();
   const patience = { wait_ms: Math.max(limits.queue_wait_ms - outcome.queued_ms, 0), length_max: limits.queue_length };
@@ -95,7 +95,7 @@ async function loaded(
   slot: Slot,
   { metrics, config: { limits } }: Means,
   signal: AbortSignal,
-  outcome: Outcome,
+  outcome: Attempt,
 ): Promise<void> {
   const since = performance.now();
   try {
@@ -117,7 +117,7 @@ async function attempt(
   slot: Slot,
   means: Means,
   signal: AbortSignal,
-  outcome: Outcome,
+  outcome: Attempt,
 ): Promise<HttpAnswer> {
   let http: HttpAnswer;
   try {
@@ -136,7 +136,7 @@ async function speakAfresh(
   slot: Slot,
   { fleet, metrics, config }: Means,
   signal: AbortSignal,
-  outcome: Outcome,
+  outcome: Attempt,
 ): Promise<HttpAnswer> {
   const stale = fault instanceof HttpFault && fault.kind === 'stale' && !signal.aborted;
   if (!stale || !fleet.beginRetry()) throw fault;

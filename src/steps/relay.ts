@@ -1,20 +1,19 @@
 // Pass it on: a stream event by event as it comes, with backpressure; a whole answer once it is whole and makes sense.
 import type { Answer } from '../fleet/answer.ts';
 import { encodesHere } from '../fleet/ask.ts';
-import { HttpFault } from '../fleet/fault.ts';
+import { HttpFault, brokenAnswer, brokenOff } from '../fleet/fault.ts';
 import { readAll } from '../fleet/http.ts';
 import type { Reply } from '../edge/reply.ts';
 import type { Metrics } from '../ops/metrics.ts';
-import { findMembers, isNull, parseAnswer } from '../wire/body.ts';
+import { findMembers, setMember, splice } from '../wire/body.ts';
 import { toBase64 } from '../wire/embeddings.ts';
 import { GatewayError } from '../wire/errors.ts';
-import { meaningOf, readRefusal } from '../wire/refusals.ts';
+import { senseOf, type Sense } from '../wire/sense.ts';
 import { Mender } from '../wire/mend.ts';
-import { parseRecord } from '../wire/record.ts';
 import { EventStream } from '../wire/sse.ts';
 import { stopsOf } from '../wire/stops.ts';
 import { asStream } from '../wire/tell.ts';
-import { estimated, guessTokens, readUsage, type Usage } from '../wire/usage.ts';
+import { estimated, guessTokens, type Usage } from '../wire/usage.ts';
 import type { Call, Limits, Outcome } from '../types.ts';
 
 interface Means {
@@ -94,7 +93,7 @@ async function relayStream(
           else reject(brokenOff('ended without finish_reason or [DONE]'));
         },
         // Even after every finish_reason: only a clean end says that nothing more was to come.
-        fail: (fault) => reject(signal.aborted ? signal.reason : streamFault(fault)),
+        fail: (fault) => reject(signal.aborted ? signal.reason : brokenAnswer(fault)),
       });
       if (signal.aborted) reject(signal.reason);
     });
@@ -114,26 +113,30 @@ async function relayWhole(answer: Answer, call: Call, reply: Reply, limits: Limi
   const embeds = call.endpoint === 'embeddings';
   const sense = await readSense(answer, limits, reply.signal, !embeds);
   outcome.first_byte_at = performance.now();
-  const passed = encodesHere(call, answer.backend) ? toBase64(sense.body) : mended(sense, call, answer, outcome);
   if (sense.usage !== undefined) counted(sense.usage, answer, call, outcome, false);
+  const passed = embeds ? vectors(sense, call, answer, outcome) : mended(sense, call, answer, outcome);
   answer.completed();
   reply.whole(200, { 'content-type': 'application/json', [SPENT]: spentOn(outcome) }, passed);
 }
 
+function vectors({ body, tells_usage }: Sense, call: Call, answer: Answer, outcome: Outcome): Buffer {
+  const encoded = encodesHere(call, answer.backend) ? toBase64(body) : body;
+  if (tells_usage) return encoded;
+  const tokens = guessTokens(call.prompt_bytes());
+  counted({ tokens_in: tokens, tokens_out: undefined }, answer, call, outcome, true);
+  const usage = JSON.stringify({ prompt_tokens: tokens, total_tokens: tokens, estimated: true });
+  return splice(encoded, [setMember(encoded, findMembers(encoded), 'usage', usage)]);
+}
+
 /** What differs between engines made alike; the bytes themselves where nothing does. */
-function mended({ body, parsed }: Sense, call: Call, answer: Answer, outcome: Outcome): Buffer {
-  if (parsed === undefined || call.endpoint === 'embeddings') return body;
+function mended({ body, parsed, tells_usage }: Sense, call: Call, answer: Answer, outcome: Outcome): Buffer {
+  if (parsed === undefined) return body;
   const better = menderOf(call, answer, outcome).whole(parsed);
-  if (isTold(parsed['usage'])) return better === parsed ? body : Buffer.from(JSON.stringify(better));
+  if (tells_usage) return better === parsed ? body : Buffer.from(JSON.stringify(better));
   const tokens_in = guessTokens(call.prompt_bytes());
   const tokens_out = guessTokens(body.length - ENVELOPE_BYTES);
   counted({ tokens_in, tokens_out }, answer, call, outcome, true);
   return Buffer.from(JSON.stringify({ ...better, usage: estimated(tokens_in, tokens_out) }));
-}
-
-/** Whatever an engine says of its usage is the engine's. */
-function isTold(usage: unknown): boolean {
-  return usage !== undefined && usage !== null;
 }
 
 /** What an answer has beside its text, by and large. */
@@ -162,75 +165,14 @@ function spentOn({ started_at }: Outcome): string {
   return String(Math.round(performance.now() - started_at));
 }
 
-/** A whole answer, once it is known to be a JSON object that is not an error. */
-interface Sense {
-  readonly body: Buffer;
-  readonly usage: Usage | undefined;
-  /** Where it was worth parsing. */
-  readonly parsed: Record<string, unknown> | undefined;
-}
-
-/** `parses`: it is wanted as an object. Else a large one is only looked through, which builds nothing. */
+/** `parses`: it is wanted as an object. */
 async function readSense(answer: Answer, limits: Limits, signal: AbortSignal, parses: boolean): Promise<Sense> {
-  let body: Buffer;
   try {
-    body = await readAll(answer.http, limits.answer_bytes_max);
+    return senseOf(await readAll(answer.http, limits.answer_bytes_max), answer.backend.secrets, parses);
   } catch (fault) {
     signal.throwIfAborted();
-    throw fault instanceof HttpFault ? streamFault(fault) : fault;
+    throw fault instanceof HttpFault ? brokenAnswer(fault) : fault;
   }
-  const sense = parses || body.length <= PARSED_BYTES_MAX ? parsed(body) : scanned(body);
-  // A 200 that carries an error is an error.
-  if (sense.failed)
-    throw meaningOf(500, readRefusal(500, body, 'application/json'), { secrets: answer.backend.secrets });
-  return { body, ...sense };
-}
-
-/** Up to here V8's parser is faster than our scan, which builds nothing but is not compiled C++. */
-const PARSED_BYTES_MAX = 16 * 1024;
-
-function parsed(body: Buffer): Omit<Sense, 'body'> & { readonly failed: boolean } {
-  const answer = parseAnswer(body);
-  const { error } = answer;
-  const failed =
-    error !== undefined && error !== null && answer['choices'] === undefined && answer['data'] === undefined;
-  return { failed, usage: readUsage(answer['usage']), parsed: answer };
-}
-
-function scanned(body: Buffer): Omit<Sense, 'body'> & { readonly failed: boolean } {
-  const { members } = findMembers(body);
-  const error = members.get('error');
-  const failed = error !== undefined && !isNull(body, error) && !members.has('choices') && !members.has('data');
-  const field = members.get('usage');
-  const usage = field === undefined ? undefined : usageIn(body.subarray(field.value_start, field.value_end));
-  return { failed, usage, parsed: undefined };
-}
-
-/** Usage that cannot be read is no reason to withhold an answer. */
-function usageIn(json: Buffer): Usage | undefined {
-  return readUsage(parseRecord(json.toString('utf8')));
-}
-
-function streamFault(fault: HttpFault): GatewayError {
-  if (fault.kind === 'timeout' && fault.code === 'first_byte_ms') {
-    return new GatewayError('upstream_timeout', 'The backend did not answer in time (first_byte_ms).', {
-      cause: fault.code,
-    });
-  }
-  if (fault.kind === 'timeout') {
-    return new GatewayError('upstream_timeout', 'The backend fell silent in the middle of its answer (idle_ms).', {
-      cause: fault.code,
-    });
-  }
-  if (fault.code === 'answer_bytes_max') {
-    const message = "The backend's answer is too large to pass on (answer_bytes_max).";
-    return new GatewayError('upstream_invalid', message, { cause: fault.code });
-  }
-  return brokenOff(`${fault.kind} ${fault.code}`);
-}
-
-function brokenOff(cause: string): GatewayError {
-  return new GatewayError('upstream_stream_aborted', 'The backend broke off in the middle of its answer.', { cause });
 }
 
 /** A name as a header can carry it: what is not ASCII, or a space, as in a URL. A discovered model may have any name. */

@@ -36,12 +36,17 @@ export function route(
   const chain = withFallbacks(model, models).filter(({ id }) => mayUse(caller, id));
   const free: Candidate[] = [];
   const full: Candidate[] = [];
+  let elsewhere = false;
   let largest: { readonly context: number; readonly least: number } | undefined;
   for (const { candidates } of chain) {
     const able: Candidate[] = [];
     const standings: Standing[] = [];
     for (const candidate of candidates) {
       const { backend } = candidate;
+      if (!backend.engine.endpoints.includes(call.endpoint)) {
+        elsewhere = true;
+        continue;
+      }
       if (!backend.available && !comesSoon(backend, patience_ms)) continue;
       const fits = fit(candidate, call);
       if (fits === 'never') {
@@ -59,11 +64,24 @@ export function route(
     }
   }
   if (free.length + full.length === 0) {
-    if (largest === undefined) throw unavailable(chain.flatMap((one) => one.candidates));
+    if (largest === undefined)
+      throw nobody(
+        chain.flatMap((one) => one.candidates),
+        call,
+        elsewhere,
+      );
     const message = tooLong(largest.context, largest.least);
     throw new GatewayError('context_length_exceeded', message, { param: 'messages', cause: 'estimate' });
   }
   return full.length === 0 ? free : [...free, ...full];
+}
+
+/** None can answer now; or, of what they are, none ever could. */
+function nobody(candidates: readonly Candidate[], { endpoint }: Call, elsewhere: boolean): GatewayError {
+  const able = candidates.filter(({ backend }) => backend.engine.endpoints.includes(endpoint));
+  if (!elsewhere || able.length > 0) return unavailable(able);
+  const message = 'The backend that serves this model does not support this endpoint.';
+  return new GatewayError('unsupported_endpoint', message, { cause: 'endpoint of the engine' });
 }
 
 /** It is loading, and will be there before a caller's patience ends: worth waiting for. */

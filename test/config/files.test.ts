@@ -11,7 +11,14 @@ import { loadConfig, parseConfig } from '../../src/config/load.ts';
 type Schema = z.core.JSONSchema.BaseSchema;
 
 const STRONG = 'sk-lanyard-Qm9vdHN0cmFwLW9mLWEtc3Ryb25nLWtleS0x';
-const ENV = { LITELLM_MASTER_KEY: STRONG };
+const ENV = {
+  LITELLM_MASTER_KEY: STRONG,
+  // What config/examples/token-exchange.yaml cannot do without.
+  TOKEN_URL: 'https://auth.example.org/token',
+  AUTH_CODE: 'code',
+  CHAT_API_URL: 'https://api.example.org/chat',
+  EMBEDDING_API_URL: 'https://api.example.org/embeddings',
+};
 const at = (path: string): string => new URL(`../../${path}`, import.meta.url).pathname;
 const text = (path: string): string => readFileSync(at(path), 'utf8');
 const schema = z.fromJSONSchema(JSON.parse(jsonSchema()));

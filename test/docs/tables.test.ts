@@ -80,6 +80,7 @@ async function metricsWithLabels(): Promise<string[]> {
       code: 'upstream_reset',
       cause: '',
       retries: 1,
+      shared: false,
       tokens_in: 2,
       tokens_out: 2,
       tokens_told: 2,

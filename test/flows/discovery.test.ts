@@ -222,7 +222,7 @@ describe('the demo', () => {
     const odd = [
       // A bad escape deep in a long string, which the gateway leaves to the engine.
       ['/v1/chat/completions', String.raw`{"model":"demo","messages":"${'x'.repeat(100)}\q"}`],
-      ['/v1/embeddings', JSON.stringify({ model: 'demo', input: Array.from({ length: 2049 }, () => 'x') })],
+      ['/v1/completions', String.raw`{"model":"demo","prompt":"${'x'.repeat(100)}\q"}`],
     ] as const;
     for (const [path, body] of odd) {
       const answer = await gateway.ask(path, body);

@@ -93,7 +93,7 @@ test('after a storm of mixed faults the callers, the engines, the log and the me
     expect(lines.get(id)?.backend).not.toBe('');
     asked.set(id, (asked.get(id) ?? 0) + 1);
   }
-  const attempts = (line: Line): number => (line.backend === '' ? 0 : 1 + (line.retries ?? 0));
+  const attempts = (line: Line): number => (line.backend === '' || line.shared === true ? 0 : 1 + (line.retries ?? 0));
   const stayed = book.lines.filter(({ end }) => end !== 'client_closed');
   const refused = ['connect', 'dns', 'tls'].reduce(
     (sum, kind) => sum + book.sum('lanyard_upstream_errors_total', { kind }),
@@ -325,6 +325,7 @@ interface Line {
   readonly code?: string;
   readonly backend: string;
   readonly retries?: number;
+  readonly shared?: boolean;
   readonly tokens_in?: number;
   readonly tokens_out?: number;
 }

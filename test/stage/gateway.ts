@@ -33,6 +33,7 @@ interface Options {
   readonly ports?: readonly number[];
   readonly look_every_ms?: number;
   readonly probing?: Partial<Probing>;
+  readonly window_ms?: number;
   readonly env?: Readonly<Record<string, string>>;
 }
 
@@ -50,6 +51,7 @@ export async function openGateway(text: string, options: Options = {}): Promise<
     ports: options.ports ?? [],
     ...(options.look_every_ms === undefined ? {} : { look_every_ms: options.look_every_ms }),
     ...(options.probing === undefined ? {} : { probing: options.probing }),
+    ...(options.window_ms === undefined ? {} : { window_ms: options.window_ms }),
   });
   let stopped: Promise<void> | undefined;
   const stop = (idle_ms = IDLE_MS): Promise<void> => (stopped ??= gateway.stop(idle_ms));

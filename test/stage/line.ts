@@ -3,6 +3,7 @@ import { onTestFinished } from 'vitest';
 import { startEngine, type FakeEngine } from '../engines/engine.ts';
 import { MODELS_DEFAULT } from '../engines/kinds.ts';
 import type { EngineOptions } from '../engines/state.ts';
+import type { Probing } from '../../src/fleet/fleet.ts';
 import { openGateway, type Stage } from './gateway.ts';
 
 interface Line {
@@ -25,10 +26,23 @@ interface Options extends Partial<EngineOptions> {
   readonly limits?: string;
   /** More of the backend in the gateway's configuration: `slots: 1, key: "…"`. */
   readonly backend?: string;
+  /** How long small embeddings calls wait for others. */
+  readonly window_ms?: number;
+  readonly probing?: Partial<Probing>;
 }
 
 export async function openLine(options: Options = {}): Promise<Line> {
-  const { kind = 'vllm', ip = 'off', limits, backend, yaml = '', listen, ...engine_options } = options;
+  const {
+    kind = 'vllm',
+    ip = 'off',
+    limits,
+    backend,
+    yaml = '',
+    listen,
+    window_ms,
+    probing,
+    ...engine_options
+  } = options;
   const engine = await startEngine({ kind, ...engine_options });
   onTestFinished(() => engine.stop());
   const model = MODELS_DEFAULT[kind];
@@ -41,7 +55,11 @@ models:
   coder: ["rack/${model}"]
 ${yaml}
 `,
-    listen === undefined ? {} : { listen },
+    {
+      ...(listen !== undefined && { listen }),
+      ...(window_ms !== undefined && { window_ms }),
+      ...(probing !== undefined && { probing }),
+    },
   );
   return {
     engine,
