@@ -92,6 +92,11 @@ export async function startGateway({
       if (health === 'down') log.warn('backend down', fields);
       else log.info(`backend ${health}`, fields);
     },
+    unverified: ({ name }) => {
+      log.warn('the certificate of a backend is not verified: whoever stands between reads and changes all', {
+        backend: name,
+      });
+    },
   };
   const fleet = new Fleet(events, probing);
   const surroundings = new Surroundings(fleet, {

@@ -5,10 +5,11 @@
 //
 // Embeddings are asked one text a request. What answers in OpenAI's own form is understood as well.
 import { namesOf, type Dialect, type Meeting, type Said } from './dialect.ts';
-import { parseAnswer, pieces, renameMember, setMember, type Edit } from '../wire/body.ts';
+import { parseAnswer, pieces, renameMember, scanArray, setMember, valueKind, type Edit } from '../wire/body.ts';
 import { GatewayError } from '../wire/errors.ts';
-import { isRecord } from '../wire/record.ts';
+import { isRecord, type Json } from '../wire/record.ts';
 import { meaningOf, readRefusal } from '../wire/refusals.ts';
+import type { Exchange } from '../types.ts';
 
 export const envelope = { ask, whole } as const satisfies Dialect;
 
@@ -29,25 +30,26 @@ function ask({ call, name, exchange }: Meeting): Said {
 function asText({ body, fields }: Meeting['call']): Edit[] {
   const field = fields.members.get('input');
   if (field === undefined) return [];
-  const json = body.toString('utf8', field.value_start, field.value_end);
-  const input: unknown = json.startsWith('[') ? JSON.parse(json) : undefined;
-  const only = Array.isArray(input) && input.length === 1 && typeof input[0] === 'string' ? input[0] : undefined;
   const renamed = renameMember(body, fields, 'input', 'text');
-  return only === undefined ? [renamed] : [renamed, setMember(body, fields, 'input', JSON.stringify(only))];
+  const [only, ...others] = valueKind(body, field) === 'array' ? scanArray(body, field) : [];
+  if (only === undefined || others.length > 0 || valueKind(body, only) !== 'string') return [renamed];
+  return [renamed, setMember(body, fields, 'input', body.toString('utf8', only.value_start, only.value_end))];
 }
 
 function whole(answer: Buffer, meeting: Meeting): Buffer {
   const told = parseAnswer(answer);
   const { data, errorCode } = told;
-  if (errorCode !== undefined && errorCode !== 0 && errorCode !== 200) {
-    const status = Number(errorCode);
+  const status = Number(errorCode ?? 0);
+  if (status !== 0 && status !== 200) {
     const refusal = readRefusal(status, answer, 'application/json');
-    throw meaningOf(status >= 400 && status <= 599 ? status : 500, refusal, { secrets: [] });
+    const secrets = secretsOf(meeting.exchange);
+    throw meaningOf(status >= 400 && status <= 599 ? status : 500, refusal, { secrets });
   }
-  if (told['choices'] !== undefined || Array.isArray(data) || !isRecord(data)) return answer;
+  if (told['choices'] !== undefined || Array.isArray(data) || isTold(told['error'])) return answer;
+  if (!isRecord(data)) throw senseless();
   const { content } = data;
   if (meeting.call.endpoint === 'embeddings') {
-    if (!Array.isArray(content)) throw senseless();
+    if (!Array.isArray(content) || !content.every((one) => typeof one === 'number')) throw senseless();
     return json({ object: 'list', data: [{ object: 'embedding', index: 0, embedding: content }], model: meeting.name });
   }
   const said = typeof content === 'string' ? { content } : content;
@@ -69,9 +71,24 @@ function whole(answer: Buffer, meeting: Meeting): Buffer {
 }
 
 /** Ids are made where they are missing (wire/tools.ts). */
-function toolCall({ id, name, arguments: given }: Record<string, unknown>): object {
+function toolCall(call: Json): object {
+  const { id, function: called } = call;
+  const { name, arguments: given } = isRecord(called) ? called : call;
   const text = typeof given === 'string' ? given : JSON.stringify(given ?? {});
   return { ...(typeof id === 'string' && { id }), type: 'function', function: { name, arguments: text } };
+}
+
+/** What must not be told of the service in an error of its own. */
+function secretsOf(exchange: Exchange | undefined): readonly string[] {
+  if (exchange === undefined) return [];
+  const { chat_url, embedding_url, token } = exchange;
+  const urls = [chat_url, embedding_url, token.url].filter((one) => one !== undefined);
+  const codes = [token.code, ...Object.values(token.fields)].filter((one) => one !== undefined);
+  return [...codes, ...urls.flatMap((one) => [one, new URL(one).host])];
+}
+
+function isTold(value: unknown): boolean {
+  return value !== undefined && value !== null;
 }
 
 function json(value: object): Buffer {

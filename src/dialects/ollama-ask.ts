@@ -6,7 +6,7 @@ import { isRecord, type Json } from '../wire/record.ts';
 
 export function ask(meeting: Meeting): Said {
   const { call } = meeting;
-  const asked = JSON.parse(call.body.toString('utf8')) as Json;
+  const asked = parsed(call.body);
   const shared = common(meeting, asked);
   if (call.endpoint === 'embeddings') {
     return said('/api/embed', { ...shared, input: asked['input'], dimensions: asked['dimensions'] });
@@ -15,6 +15,16 @@ export function ask(meeting: Meeting): Said {
   return call.endpoint === 'completions'
     ? said('/api/generate', { ...shared, ...completion(asked), stream })
     : said('/api/chat', { ...shared, ...chat(asked), stream });
+}
+
+/** Scanned already, but for the depth of long strings (wire/json.ts). */
+function parsed(body: Buffer): Json {
+  try {
+    return JSON.parse(body.toString('utf8')) as Json;
+  } catch {
+    const message = 'The body is not valid JSON: a string holds a raw control character or a bad escape.';
+    throw new GatewayError('invalid_json', message);
+  }
 }
 
 function said(path: string, body: object): Said {
@@ -72,6 +82,9 @@ function message(one: unknown, at: number, all: readonly unknown[]): object {
   const param = `messages.${at}`;
   if (!isRecord(one) || typeof one['role'] !== 'string') throw invalid(param, 'must be a message with a role');
   const { role, content, tool_calls, tool_call_id, name, reasoning, reasoning_content } = one;
+  const none = content === undefined || content === null;
+  if (!none && typeof content !== 'string' && !Array.isArray(content))
+    throw invalid(param, 'has a content that is neither text nor a list of parts');
   const parts = Array.isArray(content) ? content : [];
   const texts = parts.flatMap((part: unknown) => textOf(part, param));
   const images = parts.flatMap((part: unknown) => imageOf(part, param));

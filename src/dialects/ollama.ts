@@ -1,9 +1,15 @@
 // Ollama's own routes (api/types.go, August 2026): one JSON object a line, the last one with the reason and the counts.
 import { ask } from './ollama-ask.ts';
 import { namesOf, type Dialect, type Meeting, type Translator } from './dialect.ts';
-import { parseAnswer } from '../wire/body.ts';
+import { parseAnswer, readString } from '../wire/body.ts';
+import { toBase64 } from '../wire/embeddings.ts';
+import { GatewayError } from '../wire/errors.ts';
 import { isRecord, parseRecord, type Json } from '../wire/record.ts';
-import { eventOf } from '../wire/sse.ts';
+import { DONE, eventOf } from '../wire/sse.ts';
+
+/** A line that is longer is none of its own. */
+const LINE_BYTES_MAX = 1 << 20;
+const UNREADABLE = eventOf({ error: { message: '', type: 'unreadable' } });
 
 export const ollamaNative = { ask, whole, stream } as const satisfies Dialect;
 
@@ -11,7 +17,8 @@ function whole(answer: Buffer, meeting: Meeting): Buffer {
   const told = parseAnswer(answer);
   // An error with 200 stays one.
   if (typeof told['error'] === 'string') return answer;
-  if (meeting.call.endpoint === 'embeddings') return json(embeddings(told, meeting));
+  if (meeting.call.endpoint === 'embeddings') return embeddings(told, meeting);
+  if (!isRecord(told['message']) && typeof told['response'] !== 'string') throw senseless();
   const [text, called] = saidIn(told, meeting);
   const choice = {
     index: 0,
@@ -24,11 +31,15 @@ function whole(answer: Buffer, meeting: Meeting): Buffer {
   return json({ ...namesOf(meeting), choices: [choice], usage: usageOf(told) });
 }
 
-function embeddings(told: Json, meeting: Meeting): object {
-  const vectors = Array.isArray(told['embeddings']) ? told['embeddings'] : [];
+function embeddings(told: Json, { call, name }: Meeting): Buffer {
+  const vectors = told['embeddings'];
+  if (!Array.isArray(vectors)) throw senseless();
   const tokens = count(told['prompt_eval_count']);
   const data = vectors.map((embedding: unknown, index) => ({ object: 'embedding', index, embedding }));
-  return { object: 'list', data, model: meeting.name, usage: { prompt_tokens: tokens, total_tokens: tokens } };
+  const answer = json({ object: 'list', data, model: name, usage: { prompt_tokens: tokens, total_tokens: tokens } });
+  // /api/embed knows floats only.
+  const field = call.fields.members.get('encoding_format');
+  return field !== undefined && readString(call.body, field) === 'base64' ? toBase64(answer) : answer;
 }
 
 function stream(meeting: Meeting): Translator {
@@ -40,7 +51,7 @@ function stream(meeting: Meeting): Translator {
 
   const line = (text: string): string => {
     const told = parseRecord(text);
-    if (told === undefined) return text.trim() === '' ? '' : eventOf({ error: { message: '', type: 'unreadable' } });
+    if (told === undefined) return text.trim() === '' ? '' : UNREADABLE;
     if (typeof told['error'] === 'string') return eventOf({ error: { message: told['error'] } });
     const [said, called] = saidIn(told, meeting, tools);
     tools += called.length;
@@ -57,11 +68,14 @@ function stream(meeting: Meeting): Translator {
       );
       opened = true;
     }
-    if (told['done'] !== true) return events.map((choice) => eventOf({ ...names, choices: [choice] })).join('');
-    const finish_reason = reasonOf(told, tools > 0);
-    events.push(chat ? { index: 0, delta: {}, finish_reason } : { index: 0, text: '', finish_reason });
-    const told_events = events.map((choice) => eventOf({ ...names, choices: [choice] })).join('');
-    return `${told_events}${eventOf({ ...names, choices: [], usage: usageOf(told) })}data: [DONE]\n\n`;
+    const done = told['done'] === true;
+    const finish_reason = done ? reasonOf(told, tools > 0) : null;
+    if (finish_reason !== null)
+      events.push(chat ? { index: 0, delta: {}, finish_reason } : { index: 0, text: '', finish_reason });
+    const usage = done ? eventOf({ ...names, choices: [], usage: usageOf(told) }) : '';
+    // What ends without a reason is not whole, and nothing may say that it is.
+    const end = finish_reason === null ? '' : DONE.toString();
+    return `${events.map((choice) => eventOf({ ...names, choices: [choice] })).join('')}${usage}${end}`;
   };
 
   return {
@@ -69,8 +83,9 @@ function stream(meeting: Meeting): Translator {
       const all = rest.length === 0 ? bytes : Buffer.concat([rest, bytes]);
       const end = all.lastIndexOf(0x0a) + 1;
       rest = Buffer.from(all.subarray(end));
-      if (end === 0) return Buffer.alloc(0);
-      return Buffer.from(all.toString('utf8', 0, end).split('\n').map(line).join(''));
+      const over = rest.length > LINE_BYTES_MAX ? UNREADABLE : '';
+      if (end === 0) return Buffer.from(over);
+      return Buffer.from(all.toString('utf8', 0, end).split('\n').map(line).join('') + over);
     },
     end: () => Buffer.from(rest.length === 0 ? '' : line(rest.toString('utf8'))),
   };
@@ -97,9 +112,9 @@ function saidIn(told: Json, { id }: Meeting, from = 0): [Text, object[]] {
 }
 
 function reasonOf({ done_reason }: Json, called: boolean): string | null {
-  if (called) return 'tool_calls';
-  // Without one its runner has died (server/routes.go).
-  return typeof done_reason === 'string' && done_reason !== '' ? done_reason : null;
+  // Without one its runner has died (llm/server.go: DoneReasonConnectionClosed).
+  if (typeof done_reason !== 'string' || done_reason === '') return null;
+  return called && done_reason === 'stop' ? 'tool_calls' : done_reason;
 }
 
 function usageOf(told: Json): object {
@@ -114,4 +129,9 @@ function count(value: unknown): number {
 
 function json(value: object): Buffer {
   return Buffer.from(JSON.stringify(value));
+}
+
+function senseless(): GatewayError {
+  const message = 'The backend sent an answer in no form that is known.';
+  return new GatewayError('upstream_invalid', message, { cause: 'no answer of Ollama' });
 }

@@ -38,7 +38,7 @@ export class Answer implements Disposable {
   /** All that matters has been read: what may still come is only the end. */
   completed(): void {
     this.#complete = true;
-    if (this.backend.engine.load !== undefined) this.backend.loads.seen(this.name);
+    if (this.backend.info(this.name)?.resident === false) this.backend.loads.seen(this.name);
     this.#fleet.tell(this.backend, 'succeeded');
   }
 

@@ -109,6 +109,12 @@ export class Backend {
     return this.available && this.in_flight < this.slots && !(this.health === 'half-open' && this.trying);
   }
 
+  /** It is loading, and will be there before so long: worth waiting for. */
+  comesWithin(wait_ms: number): boolean {
+    const left_ms = this.loadingLeft(performance.now());
+    return left_ms !== undefined && left_ms <= wait_ms;
+  }
+
   /** The share of its slots in use: what routing compares. */
   get load(): number {
     return (this.in_flight + this.others) / this.slots;
@@ -163,6 +169,14 @@ export class Backend {
   answering(now: number): void {
     this.#seen_at = now;
     this.health = 'up';
+    this.reason = '';
+  }
+
+  /** It answers a request by saying that it is loading: nobody else need hear that before it is there. */
+  startsLoading(now: number): void {
+    this.health = 'down';
+    this.reason = 'loading';
+    this.#loading_at ??= now;
   }
 
   succeeded(now: number): void {
@@ -192,6 +206,7 @@ export class Backend {
       this.#loading_at = undefined;
       if (this.health === 'unknown') this.health = 'up';
       else if (this.health === 'down') this.health = 'half-open';
+      this.reason = '';
       return;
     }
     if (!news.fatal && now - this.#seen_at < LIFE_MS) return;

@@ -3,10 +3,11 @@
 import { Backend, type Candidate } from './backend.ts';
 import { contextOf } from './standing.ts';
 import type { ModelInfo } from './engines/engine.ts';
+import { load } from './load.ts';
 import { probe } from './probe.ts';
 import { Queue } from './queue.ts';
 import { matches } from '../wire/glob.ts';
-import type { BackendConfig, Config, Deployment, ModelConfig } from '../types.ts';
+import type { BackendConfig, Config, Deployment, Endpoint, Limits, ModelConfig } from '../types.ts';
 
 /** A public name, and who can answer for it. */
 export interface PublicModel {
@@ -23,11 +24,13 @@ export interface Slot extends Candidate {
 }
 
 /** What a request found out about its backend. */
-export type News = 'answering' | 'succeeded' | Parameters<Backend['failed']>[0];
+export type News = 'answering' | 'succeeded' | 'loading' | Parameters<Backend['failed']>[0];
 
 export interface FleetEvents {
   /** A backend's health changed; `was` is `unknown` the first time. */
   health(backend: Backend, was: Backend['health']): void;
+  /** Its certificate is not looked at, as the configuration says. */
+  unverified(backend: Backend): void;
 }
 
 /** How backends are asked whether they live. */
@@ -95,6 +98,7 @@ export class Fleet {
       if (this.#backends.has(name)) continue;
       const backend = new Backend(name, wanted, connect_ms, name === demo);
       this.#backends.set(name, backend);
+      if (wanted.tls?.verify === false) this.#events.unverified(backend);
       added.push(backend);
     }
     this.#publish();
@@ -121,11 +125,25 @@ export class Fleet {
     }
   }
 
+  /**
+   * Loads a model that is not in memory: once for all who wait, and it goes on when they leave. By then the fleet knows what
+   * context it was given. @throws HttpFault, Refused, or the signal's reason
+   */
+  async load(candidate: Candidate, endpoint: Endpoint, limits: Limits, signal: AbortSignal): Promise<void> {
+    const { backend, name } = candidate;
+    const whole = async (): Promise<void> => {
+      await load(candidate, endpoint, limits);
+      await this.#probe(backend);
+    };
+    await backend.loads.join(name, whole, signal);
+  }
+
   /** Opens the queue or sends a probe, as it follows from the news. */
   tell(backend: Backend, news: News): void {
     const was = backend.health;
     if (news === 'answering') backend.answering(performance.now());
     else if (news === 'succeeded') backend.succeeded(performance.now());
+    else if (news === 'loading') backend.startsLoading(performance.now());
     else backend.failed(news);
     if (backend.health === was) return;
     this.#changed(backend, was);

@@ -23,18 +23,12 @@ export function isCold({ backend, name }: Candidate): boolean {
   return backend.engine.load !== undefined && backend.resident(name) === false;
 }
 
-/** Resolves once it is loaded; the signal ends only the waiting. @throws HttpFault, Refused, or the signal's reason */
+/** Resolves once it is loaded. @throws HttpFault, Refused */
 export async function load(
-  candidate: Candidate,
+  { backend, name, deployment }: Candidate,
   endpoint: Endpoint,
   limits: Limits,
-  signal: AbortSignal,
 ): Promise<void> {
-  const { backend, name } = candidate;
-  await backend.loads.join(name, () => begin(candidate, endpoint, limits), signal);
-}
-
-async function begin({ backend, name, deployment }: Candidate, endpoint: Endpoint, limits: Limits): Promise<void> {
   const how = backend.engine.load;
   if (how === undefined) return;
   const until = performance.now() + limits.load_ms;

@@ -9,6 +9,7 @@ export class Loads {
 
   /** Waits for this model's load, the one under way or the one begun now. Rejects as it does, or with the signal's reason. */
   async join(model: string, begin: () => Promise<void>, signal: AbortSignal): Promise<void> {
+    signal.throwIfAborted();
     let load = this.#under_way.get(model);
     if (load === undefined) {
       const since = performance.now();
@@ -18,7 +19,6 @@ export class Loads {
       load = { promise, since };
       this.#under_way.set(model, load);
     }
-    signal.throwIfAborted();
     const left = Promise.withResolvers<never>();
     const leave = (): void => left.reject(signal.reason);
     signal.addEventListener('abort', leave, { once: true });

@@ -39,7 +39,7 @@ function dialectFor(call: Call, candidate: Candidate): Dialect | undefined {
   if (dialect === 'envelope') return envelope;
   const own = deployment?.num_ctx !== undefined || deployment?.keep_alive_s !== undefined;
   // Where nobody can say whether it fits, Ollama is asked in the way in which it refuses what does not.
-  return own || fit(candidate, call) === 'unsure' ? ollamaNative : undefined;
+  return own || fit(candidate, call) !== 'fits' ? ollamaNative : undefined;
 }
 
 async function speakIn(

@@ -1,11 +1,11 @@
 // Who does answer? A slot on the best candidate or a bounded wait for one, then the request; and the try-next loop, which
 // repeats only what cannot have run or was refused, within a budget, and never after a response timeout.
 import { Answer } from '../fleet/answer.ts';
-import type { Backend, Candidate } from '../fleet/backend.ts';
+import type { Candidate } from '../fleet/backend.ts';
 import type { Fleet, Slot } from '../fleet/fleet.ts';
 import { HttpFault, Refused, type FaultKind } from '../fleet/fault.ts';
 import { readAll, type HttpAnswer } from '../fleet/http.ts';
-import { isCold, load } from '../fleet/load.ts';
+import { isCold } from '../fleet/load.ts';
 import { speak } from '../fleet/speak.ts';
 import { contextOf } from '../fleet/standing.ts';
 import type { Metrics } from '../ops/metrics.ts';
@@ -61,7 +61,9 @@ export async function dispatch(
         const failure = judged(error, slot, fleet, signal);
         if (failure.kind !== 'request') metrics.upstream_errors.inc({ backend: backend.name, kind: failure.kind });
         const elsewhere = failure.elsewhere && !(refused && failure.kind === 'status');
-        left = elsewhere ? left.filter((one) => one.backend !== backend && one.backend.available) : [];
+        // One that loads is waited for, where it has been seen to take no longer than anyone's patience.
+        const comes = failure.error.code === 'model_loading' && backend.comesWithin(means.config.limits.queue_wait_ms);
+        left = elsewhere ? left.filter((one) => (one.backend === backend ? comes : one.backend.available)) : [];
         if (failure.error.code === 'context_length_exceeded') left = left.filter((one) => isLarger(one, slot));
         if (left.length === 0) throw final(failure.error, outcome.retries > 0);
         if (!fleet.beginRetry()) throw final(failure.error, true);
@@ -93,13 +95,13 @@ async function wait(
 async function loaded(
   call: Call,
   slot: Slot,
-  { metrics, config: { limits } }: Means,
+  { fleet, metrics, config: { limits } }: Means,
   signal: AbortSignal,
   outcome: Attempt,
 ): Promise<void> {
   const since = performance.now();
   try {
-    await load(slot, call.endpoint, limits, signal);
+    await fleet.load(slot, call.endpoint, limits, signal);
   } finally {
     const waited_ms = performance.now() - since;
     outcome.load_ms += waited_ms;
@@ -145,12 +147,17 @@ async function speakAfresh(
   return await speak(call, slot, config.limits, signal, outcome.id, true).finally(() => fleet.endRetries(1));
 }
 
-async function refusalOf(http: HttpAnswer, { backend, name }: Slot): Promise<Refused> {
+async function refusalOf(http: HttpAnswer, slot: Slot): Promise<Refused> {
+  const { backend, name } = slot;
   const answer = await readAll(http, REFUSAL_BYTES_MAX, REFUSAL_MS).catch(() => Buffer.alloc(0));
   const { status, headers } = http;
   const refusal = readRefusal(status, answer, headers.get('content-type'));
   const { secrets } = backend;
-  const meaning = meaningOf(status, refusal, { secrets, retry_after: headers.get('retry-after') });
+  const meaning = meaningOf(status, refusal, {
+    secrets,
+    retry_after: headers.get('retry-after'),
+    context: contextOf(slot),
+  });
   const now = performance.now();
   const left_ms = backend.loadingLeft(now) ?? backend.loads.leftMs(name, now);
   if (meaning.code !== 'model_loading' || left_ms === undefined) return new Refused(status, meaning);
@@ -173,18 +180,20 @@ interface Failure {
 function judged(error: unknown, slot: Slot, fleet: Fleet, signal: AbortSignal): Failure {
   try {
     signal.throwIfAborted();
-    return judge(error, slot.backend, fleet);
+    return judge(error, slot, fleet);
   } finally {
     slot.release();
   }
 }
 
 /** What an attempt's end means: for the caller, for the backend's health, and for a next attempt. */
-function judge(error: unknown, backend: Backend, fleet: Fleet): Failure {
+function judge(error: unknown, { backend, name }: Slot, fleet: Fleet): Failure {
   if (error instanceof Refused) {
     const { status, meaning } = error;
     const broken = meaning.code === 'upstream_error' && status >= 500;
-    fleet.tell(backend, broken ? 'status' : 'succeeded');
+    // Of a server that loads what it is asked for, one model says nothing of the others.
+    const starting = meaning.code === 'model_loading' && backend.info(name)?.resident === undefined;
+    fleet.tell(backend, starting ? 'loading' : broken ? 'status' : 'succeeded');
     const kind = status === 429 || meaning.status >= 500 ? 'status' : 'request';
     const elsewhere = error.elsewhere || meaning.code === 'context_length_exceeded';
     return { error: meaning, kind, elsewhere };

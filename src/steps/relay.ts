@@ -144,7 +144,7 @@ const ENVELOPE_BYTES = 250;
 
 function menderOf(call: Call, { backend }: Answer, outcome: Outcome): Mender {
   const stops = backend.engine.keeps_stop && call.streamed ? stopsOf(call) : [];
-  return new Mender({ id: outcome.id.replaceAll('-', ''), stops });
+  return new Mender({ id: outcome.id.replace(/^req_/, ''), stops });
 }
 
 /** Tokens are the caller's; what an engine counted also teaches how long this model's tokens are. */

@@ -47,7 +47,7 @@ export function route(
         elsewhere = true;
         continue;
       }
-      if (!backend.available && !comesSoon(backend, patience_ms)) continue;
+      if (!backend.available && !backend.comesWithin(patience_ms)) continue;
       const fits = fit(candidate, call);
       if (fits === 'never') {
         const context = contextOf(candidate) ?? 0;
@@ -82,12 +82,6 @@ function nobody(candidates: readonly Candidate[], { endpoint }: Call, elsewhere:
   if (!elsewhere || able.length > 0) return unavailable(able);
   const message = 'The backend that serves this model does not support this endpoint.';
   return new GatewayError('unsupported_endpoint', message, { cause: 'endpoint of the engine' });
-}
-
-/** It is loading, and will be there before a caller's patience ends: worth waiting for. */
-function comesSoon(backend: Candidate['backend'], patience_ms: number): boolean {
-  const left_ms = backend.loadingLeft(performance.now());
-  return left_ms !== undefined && left_ms <= patience_ms;
 }
 
 /** A fallback answers for another model, never for another key. */

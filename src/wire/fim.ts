@@ -12,11 +12,12 @@ interface Template {
 
 const TEMPLATES: Readonly<Record<FimFamily, Template>> = {
   qwen: {
-    names: /qwen[\d.]*-?coder|codeqwen/i,
+    names: /qwen[\d.]*-?coder/i,
     write: (prefix, suffix) => `<|fim_prefix|>${prefix}<|fim_suffix|>${suffix}<|fim_middle|>`,
   },
   starcoder: {
-    names: /star-?coder|stable-code/i,
+    // CodeQwen1.5 came before Qwen's own tokens.
+    names: /star-?coder|stable-code|codeqwen/i,
     write: (prefix, suffix) => `<fim_prefix>${prefix}<fim_suffix>${suffix}<fim_middle>`,
   },
   codellama: {

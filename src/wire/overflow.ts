@@ -24,14 +24,19 @@ export function tooLong(limit: number, input: number): string {
 
 /**
  * The message every client understands, where what was said or `kinds` (the engine's type and code) tell that the
- * call is too long; else `undefined`.
+ * call is too long; else `undefined`. `context`: what is known of the limit where neither tells.
  */
-export function overflowMessage(said: string, kinds: readonly string[], counts?: TokenCounts): string | undefined {
+export function overflowMessage(
+  said: string,
+  kinds: readonly string[],
+  counts?: TokenCounts,
+  context?: number,
+): string | undefined {
   // A message may go on to quote the call; what it is about stands first.
   const message = said.slice(0, 4000);
   if (!kinds.some((kind) => KINDS.has(kind)) && !WORDINGS.some((wording) => wording.test(message))) return undefined;
   return write({
-    limit: counts?.limit ?? first(LIMITS, message),
+    limit: counts?.limit ?? first(LIMITS, message) ?? context,
     input: counts?.input ?? first(INPUTS, message),
     output: first(OUTPUTS, message),
     total: first(TOTALS, message),

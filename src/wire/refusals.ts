@@ -21,6 +21,8 @@ interface About {
   readonly secrets: readonly string[];
   /** The backend's Retry-After, where it is in seconds (no engine sends a date). */
   readonly retry_after?: string | undefined;
+  /** Tokens the model has there, for a refusal that does not tell. */
+  readonly context?: number | undefined;
 }
 
 /** A refusal longer than this is no refusal. */
@@ -33,7 +35,7 @@ const OVERLOADED_MS = 2000;
  * The meaning of an answer that is not a good one. `status` is the answer's; for an error that came without one of its
  * own (in a stream, or with 200) say 500, and an integer `code` in it is taken for the status, as vLLM and llama.cpp mean it.
  */
-export function meaningOf(status: number, refusal: Refusal, { secrets, retry_after }: About): GatewayError {
+export function meaningOf(status: number, refusal: Refusal, { secrets, retry_after, context }: About): GatewayError {
   const told = ownStatus(status, refusal);
   const cause = `status ${told}`;
   // OVMS: 500 for a wrong key, since its table of statuses lacks 401.
@@ -50,7 +52,7 @@ export function meaningOf(status: number, refusal: Refusal, { secrets, retry_aft
   // OVMS: a full KV cache ends the request.
   const exhausted = told === 500 && /RESOURCE_EXHAUSTED/.test(refusal.message);
   if (told === 429 || told === 503 || told === 529 || exhausted) return busy(refusal, retry_after, cause);
-  const overflow = overflowMessage(refusal.message, [refusal.type ?? '', refusal.code ?? ''], refusal.tokens);
+  const overflow = overflowMessage(refusal.message, [refusal.type ?? '', refusal.code ?? ''], refusal.tokens, context);
   if (overflow !== undefined) {
     return new GatewayError('context_length_exceeded', overflow, { param: 'messages', cause: 'overflow' });
   }

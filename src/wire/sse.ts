@@ -62,7 +62,7 @@ export class EventStream {
   readonly #options: Options;
   readonly #event_bytes_max: number;
   readonly #finished = new Set<number>();
-  /** The last event that was parsed and had choices: its names are those of the answer. */
+  /** The last event that was parsed and had choices, as it was mended: its names are those of the answer. */
   #last: Record<string, unknown> | undefined;
   #rest: Buffer = NOTHING;
   #begun = false;
@@ -182,7 +182,8 @@ export class EventStream {
     const { mender } = this.#options;
     const choices = Array.isArray(event['choices']) ? event['choices'] : [];
     if (this.#last === undefined && choices.length > 0) mender.first(event);
-    if (choices.length > 0) this.#last = event;
+    const mended = mender.event(event);
+    if (choices.length > 0) this.#last = mended;
     for (const choice of choices) {
       if (isRecord(choice) && typeof choice['finish_reason'] === 'string' && choice['finish_reason'] !== '') {
         this.#finished.add(typeof choice['index'] === 'number' ? choice['index'] : 0);
@@ -191,7 +192,6 @@ export class EventStream {
     const usage = readUsage(event['usage']);
     if (usage !== undefined) this.usage = usage;
     if (usage !== undefined && choices.length === 0 && this.#options.strip_usage) return NOTHING;
-    const mended = mender.event(event);
     return mended === event ? undefined : Buffer.from(eventOf(mended));
   }
 

@@ -54,5 +54,5 @@ export function stopsOf({ body, fields }: Call): readonly string[] {
   const field = fields.members.get('stop');
   if (field === undefined) return [];
   const spans = valueKind(body, field) === 'array' ? scanArray(body, field) : [field];
-  return spans.map((span) => readString(body, span)).filter((stop) => stop !== undefined && stop !== '');
+  return spans.map((span) => readString(body, span) ?? '').filter((stop) => stop !== '');
 }

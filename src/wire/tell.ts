@@ -15,9 +15,10 @@ export function asStream(answer: Readonly<Record<string, unknown>>): Buffer | un
     if (!isRecord(message)) return [event([{ index, ...said, finish_reason }])];
     const { tool_calls } = message;
     const calls = Array.isArray(tool_calls) && tool_calls.length > 0 ? tool_calls.filter(isRecord) : [];
+    // Numbered by their places: some have an index here too, and all the same one.
     const delta = {
       ...message,
-      ...(calls.length > 0 && { tool_calls: calls.map((call, n) => ({ index: n, ...call })) }),
+      ...(calls.length > 0 && { tool_calls: calls.map((call, n) => ({ ...call, index: n })) }),
     };
     return [event([{ index, delta, ...said, finish_reason: null }]), event([{ index, delta: {}, finish_reason }])];
   });

@@ -84,18 +84,19 @@ export class ToolCalls {
   /** Which call a piece goes on with; the number of the next where it begins one. */
   #find(index: number | undefined, id: string, name: string): number {
     const next = this.#known.length;
-    if (id !== '') {
-      const same = this.#known.findLastIndex(
-        (one) => one.told_id === id && (name === '' || one.name === name || one.index === index),
-      );
-      if (same >= 0) return same;
-      // A new id with a name begins a call, whatever its index says; without one it is an engine's that makes up one a piece.
-      if (name !== '') return next;
-    }
+    const goesOn = (one: Known | undefined): boolean => name === '' || one?.name === '' || one?.name === name;
     const at = index === undefined ? next - 1 : this.#known.findLastIndex((one) => one.index === index);
     const known = this.#known[at];
-    if (known === undefined) return next;
-    return name === '' || known.name === '' || known.name === name ? at : next;
+    if (id !== '') {
+      // Where the name stands for the id, as with one id for all, only the index tells the next call of the same name.
+      const same = this.#known.findLastIndex(
+        (one) => one.told_id === id && (name === '' || index === undefined || one.index === index),
+      );
+      if (same >= 0 && goesOn(this.#known[same])) return same;
+      // A new id with a name begins a call, whatever its index says; without one it is an engine's that makes up one a piece.
+      if (name !== '' && known?.name !== '') return next;
+    }
+    return known !== undefined && goesOn(known) ? at : next;
   }
 }
 

@@ -3,11 +3,12 @@ import { setImmediate, setTimeout } from 'node:timers/promises';
 import type { Ask, Endpoint, Said } from './answers.ts';
 import type { Fault, Mistake } from './faults.ts';
 import type { Pipe } from './pipe.ts';
-import type { ModelSpec, Reply, Telling } from './shapes/shape.ts';
+import type { ModelSpec, Reply, Shape, Telling } from './shapes/shape.ts';
 import type { Engine } from './state.ts';
 import type { Line } from './tell.ts';
 import type { Visit } from './visit.ts';
 import { base64_of, default_tokens, inputs_of, read_ask, say, usage_of, vector } from './answers.ts';
+import { calls_of, thought, thoughts_of, whole_calls, with_delta } from './extras.ts';
 import { pick } from './faults.ts';
 import { forever, Gone, pause } from './pipe.ts';
 import { finished, mistake, pipe_for, refuse, reply } from './reply.ts';
@@ -141,7 +142,7 @@ async function whole(engine: Engine, visit: Visit, telling: Telling, said: Said,
   const told =
     ask.endpoint === 'embeddings'
       ? shape.embeddings(telling, vectors(engine, ask))
-      : shape.whole(telling, { ...said, text }, usage_of(ask, made), choices);
+      : whole_of(shape, telling, { ...said, text }, made, choices);
   const body = Buffer.from(JSON.stringify(told));
   const missing = pick(faults, 'truncated')?.missing ?? (pick(faults, 'truncated') ? 100 : 0);
   // Where the body is to go on for ever, or its chunks are to be broken, it has to be chunked.
@@ -162,6 +163,20 @@ async function whole(engine: Engine, visit: Visit, telling: Telling, said: Said,
     }
   }
   await tell_whole(body, shape, telling, made, line);
+}
+
+/** With what it thinks and the tools it calls, in place of text. */
+function whole_of(shape: Shape, telling: Telling, said: Said, made: number, choices: number): object {
+  const { ask } = telling;
+  const calls = calls_of(ask);
+  const thoughts = thoughts_of(ask, shape.kind).join('');
+  const usage = usage_of(ask, made);
+  if (calls.length === 0 && thoughts === '') return shape.whole(telling, said, usage, choices);
+  const told = calls.length > 0 ? { ...said, text: '', reason: 'tool_calls' as const } : said;
+  return with_delta(shape.whole(telling, told, usage, choices), {
+    ...(thoughts !== '' && thought(shape.kind, thoughts)),
+    ...(calls.length > 0 && { tool_calls: whole_calls(shape.kind, calls) }),
+  });
 }
 
 function vectors({ shape }: Engine, ask: Ask): (string | number[])[] {

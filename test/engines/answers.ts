@@ -26,7 +26,7 @@ export interface Usage {
 export interface Said {
   readonly tokens: readonly string[];
   readonly text: string;
-  readonly reason: 'stop' | 'length';
+  readonly reason: 'stop' | 'length' | 'tool_calls';
   /** How many were sent, once they were. */
   readonly told?: number;
 }

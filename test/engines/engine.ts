@@ -161,6 +161,12 @@ async function serve(engine: Engine, visit: Visit, probe: ProbeFault, loads: boo
   if (await refuse(engine, visit, probe)) return;
   const method = visit.req.method ?? 'GET';
   const path = visit.url.pathname;
+  if (engine.options.router === true && method === 'POST' && path === '/models/load') {
+    const { model } = JSON.parse(visit.entry.body.toString('utf8')) as { model: string };
+    // It starts a process, and answers at once.
+    void engine.load(model);
+    return reply(engine, visit, { status: 200, body: { success: true } });
+  }
   if (loads) {
     const { model } = JSON.parse(visit.entry.body.toString('utf8')) as { model: string };
     const known = engine.models.find(({ name }) => name === model || name === `${model}:latest`);

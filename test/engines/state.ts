@@ -15,6 +15,8 @@ export interface EngineOptions {
   readonly tokens?: number;
   /** How long a model takes to load: on its first request (Ollama, LM Studio), or from the start (the others). */
   readonly load_ms?: number;
+  /** llama.cpp with several models, each loaded when it is told to. */
+  readonly router?: boolean;
   /** Demanded as Bearer; refused in this engine's shape. */
   readonly key?: string;
   /** Answers at once; the rest wait in line. */
@@ -42,7 +44,7 @@ export interface Engine {
 
 export function build(options: EngineOptions): Engine {
   const shape: Shape = KINDS[options.kind];
-  const load_ms = shape.loads === 'withheld' ? (options.load_ms ?? 0) : 0;
+  const load_ms = shape.loads === 'withheld' || options.router === true ? (options.load_ms ?? 0) : 0;
   const ready_at = performance.now() + (options.load_ms ?? 0) - load_ms;
   const loads = new Map<string, Promise<void>>();
   const resident = new Set<string>();
@@ -90,6 +92,7 @@ export function state_of(engine: Engine): State {
     waiting: slots.waiting,
     slots: options.slots,
     loading: engine.loading(),
+    router: options.router === true,
     created: STARTED,
     now: Math.floor(Date.now() / 1000),
   };

@@ -5,6 +5,7 @@ import type { Pipe } from './pipe.ts';
 import type { Shape, Telling } from './shapes/shape.ts';
 import { setImmediate } from 'node:timers/promises';
 import { usage_of } from './answers.ts';
+import { calls_of, pieces, thought, thoughts_of, with_delta } from './extras.ts';
 import { breaks_at, is_break, pick } from './faults.ts';
 import { Gone, pause } from './pipe.ts';
 
@@ -111,8 +112,17 @@ function* events_of(shape: Shape, telling: Telling, said: Said, faults: readonly
   const huge = pick(faults, 'huge_event');
   if (huge) yield event(shape.token(telling, 'x'.repeat(huge.bytes), 0), 1);
   const rounds = pick(faults, 'endless') ? Infinity : 1;
+  const calls = calls_of(ask);
+  for (const text of thoughts_of(ask, shape.kind)) {
+    for (const index of each) yield event(with_delta(shape.token(telling, '', index), thought(shape.kind, text)), 1);
+  }
+  for (const [at, called] of calls.entries()) {
+    for (const delta of pieces(shape.kind, called, at)) {
+      for (const index of each) yield event(with_delta(shape.token(telling, '', index), delta), 1);
+    }
+  }
   for (let round = 0; round < rounds; round += 1) {
-    for (const token of said.tokens) {
+    for (const token of calls.length > 0 ? [] : said.tokens) {
       for (const index of each) yield event(shape.token(telling, token, index), 1);
     }
   }
@@ -121,7 +131,10 @@ function* events_of(shape: Shape, telling: Telling, said: Said, faults: readonly
     yield event(shape.token(telling, '', 0));
     return;
   }
-  for (const index of each) yield event(shape.finish(telling, { ...said, told }, index));
+  for (const index of each)
+    yield event(
+      shape.finish(telling, { ...said, told, ...(calls.length > 0 && { reason: 'tool_calls' as const }) }, index),
+    );
   // Its last line tells everything.
   if (ask.native) return;
   if (ask.include_usage)

@@ -31,7 +31,7 @@ async function engineUrl(models: string[] = ['x']): Promise<string> {
 function fleetOf(): { fleet: Fleet; told: string[] } {
   const told: string[] = [];
   const fleet = new Fleet(
-    { health: ({ name, health }, was) => void told.push(`${name} ${was} ${health}`) },
+    { health: ({ name, health }, was) => void told.push(`${name} ${was} ${health}`), unverified: () => undefined },
     { every_ms: 600_000, soon_ms: 600_000 },
   );
   open.push(fleet);

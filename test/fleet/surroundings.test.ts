@@ -12,7 +12,10 @@ const NONE = stageConfig('');
 
 function surroundings(): { fleet: Fleet; around: Surroundings; told: Kind[] } {
   const told: Kind[] = [];
-  const fleet = new Fleet({ health: () => undefined }, { every_ms: 600_000, soon_ms: 600_000 });
+  const fleet = new Fleet(
+    { health: () => undefined, unverified: () => undefined },
+    { every_ms: 600_000, soon_ms: 600_000 },
+  );
   const around = new Surroundings(fleet, { ports: [], look_every_ms: 600_000, report: (kind) => void told.push(kind) });
   open.push(around, fleet);
   return { fleet, around, told };

@@ -146,6 +146,9 @@ function route(method: string, url: URL, state: State): Reply | undefined {
     case '/v1/health':
       return { status: 200, body: { status: 'ok' } };
     case '/props':
+      // A router has no model of its own.
+      if (state.router)
+        return { status: 200, body: { role: 'router', max_instances: 4, default_generation_settings: {} } };
       return {
         status: 200,
         body: {
@@ -170,7 +173,12 @@ function route(method: string, url: URL, state: State): Reply | undefined {
       );
     case '/models':
     case '/v1/models':
-      return model_list(state.models.map((one) => entry(one, state)));
+      return model_list(
+        state.models.map((one) => ({
+          ...entry(one, state),
+          ...(state.router && { status: { value: state.resident.has(one.name) ? 'loaded' : 'unloaded' } }),
+        })),
+      );
     default:
       return undefined;
   }

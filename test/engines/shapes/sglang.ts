@@ -1,5 +1,6 @@
 // SGLang, from its serving code of 2026 (srt/entrypoints/openai): errors flat, without an `error` object, except within a
 // stream; `matched_stop` beside the finish reason; any model name served; floats whatever was asked; uvicorn.
+import type { Said } from '../answers.ts';
 import type { Mistake } from '../faults.ts';
 import type { Detail, ModelSpec, Reply, Shape, State, Telling } from './shape.ts';
 import { CONTEXT_DEFAULT, embedding_rows, model_list, repeat } from './shape.ts';
@@ -85,7 +86,7 @@ function common(telling: Telling, chunked: boolean): object {
 function choice(
   telling: Telling,
   text: string | undefined,
-  finish_reason: 'stop' | 'length' | null,
+  finish_reason: Said['reason'] | null,
   index: number,
 ): object {
   const said =

@@ -40,6 +40,8 @@ export interface State {
   readonly waiting: number;
   readonly slots: number | undefined;
   readonly loading: boolean;
+  /** Several models, each loaded when it is told to. */
+  readonly router: boolean;
   /** Seconds since 1970, when the engine started. */
   readonly created: number;
   /** Seconds since 1970, at this request. */
