@@ -7,7 +7,7 @@ import { GatewayError } from '../wire/errors.ts';
 import { isRecord, parseRecord, type Json } from '../wire/record.ts';
 import { DONE, eventOf } from '../wire/sse.ts';
 
-/** A line that is longer is none of its own. */
+/** A longer line is none of Ollama's. */
 const LINE_BYTES_MAX = 1 << 20;
 const UNREADABLE = eventOf({ error: { message: '', type: 'unreadable' } });
 

@@ -115,7 +115,7 @@ function cure(reason: string, { engine, url }: BackendConfig, seemed: string | u
     case 'it refuses our key':
       return 'Put its key under `key:` of this backend (from .env: key: ${VLLM_KEY}).';
     case 'no token':
-      return 'Check TOKEN_URL and AUTH_CODE: `token:` of this backend.';
+      return 'Check `token_url` and `code` of its `exchange` (TOKEN_URL and AUTH_CODE).';
     case 'loading':
     case 'not ready':
       return 'It is starting, or its engine has died behind the server: wait for it, then look at its log.';

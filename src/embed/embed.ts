@@ -88,7 +88,7 @@ export class Embeddings {
     const key = keyOf(call, able);
     // How far the attempt has come, for the outcome of who leaves it.
     const attempt: Attempt = { id: outcome.id, model: '', backend: '', retries: 0, queued_ms: 0, load_ms: 0 };
-    const send: Send = (one, its_signal) => sendOne(dispatch, one, able, means, its_signal, attempt);
+    const send: SendTo = (one, its_signal, to) => sendOne(dispatch, one, to, means, its_signal, attempt);
     try {
       let began = false;
       const begin = (flight: AbortSignal): Promise<Got> => {
@@ -112,16 +112,23 @@ export class Embeddings {
     inputs: Inputs | undefined,
     candidates: readonly Candidate[],
     { config }: Needs,
-    send: Send,
+    send: SendTo,
     signal: AbortSignal,
   ): Promise<Got> {
-    if (inputs === undefined) return await send(call, signal);
+    if (inputs === undefined) return await send(call, signal, candidates);
     const most = Math.min(...candidates.map(({ backend }) => backend.inputs_max));
-    if (inputs.spans.length > most) return await sendParts(call, inputs, most, config.limits, send, signal);
+    if (inputs.spans.length > most) {
+      // Vectors of two models in one answer would be of no use.
+      const same = candidates.filter(({ model }) => model === candidates[0]?.model);
+      const sendSame: Send = (one, its_signal) => send(one, its_signal, same);
+      return await sendParts(call, inputs, most, config.limits, sendSame, signal);
+    }
     const small = inputs.kind === 'texts' && inputs.spans.length <= SMALL_INPUTS && call.body.length <= SMALL_BYTES;
     const busy = (candidates[0]?.backend.in_flight ?? 0) > 0;
-    if (!small || !busy || most === 1) return await send(call, signal);
-    return await this.#together(call, textsOf(call, inputs), candidates, Math.min(most, TOGETHER_INPUTS), send, signal);
+    if (!small || !busy || most === 1) return await send(call, signal, candidates);
+    const sendThere: Send = (one, its_signal) => send(one, its_signal, candidates);
+    const most_together = Math.min(most, TOGETHER_INPUTS);
+    return await this.#together(call, textsOf(call, inputs), candidates, most_together, sendThere, signal);
   }
 
   async #together(
@@ -179,6 +186,7 @@ export class Embeddings {
 }
 
 type Send = (call: Call, signal: AbortSignal) => Promise<Got>;
+type SendTo = (call: Call, signal: AbortSignal, candidates: readonly Candidate[]) => Promise<Got>;
 
 /** One call to one backend, its answer read whole. */
 async function sendOne<Means extends Needs>(
@@ -263,7 +271,7 @@ function isRequestFault(error: unknown): boolean {
 }
 
 function takingTokens(candidates: readonly Candidate[]): readonly Candidate[] {
-  const able = candidates.filter(({ backend }) => backend.engine.token_inputs);
+  const able = candidates.filter(({ backend }) => backend.takes_tokens);
   if (able.length > 0) return able;
   const message =
     'The backend of this model takes texts, not token ids: send strings (LangChain: check_embedding_ctx_length=False).';

@@ -93,6 +93,11 @@ export class Backend {
     return this.config.slots ?? this.capacity.slots ?? this.engine.slots;
   }
 
+  /** Whether token ids are taken as embedding inputs. */
+  get takes_tokens(): boolean {
+    return this.engine.token_inputs && this.config.exchange?.form !== 'envelope';
+  }
+
   /** Most inputs of one embeddings request. */
   get inputs_max(): number {
     // One text a request is all its own form can say.
@@ -125,6 +130,12 @@ export class Backend {
     if (this.#loading_at === undefined) return undefined;
     const took_ms = this.loads.tookMs(STARTING);
     return took_ms === undefined ? undefined : Math.max(0, this.#loading_at + took_ms - now);
+  }
+
+  /** Whether anything is asked of it over TLS. */
+  get secure(): boolean {
+    const { url, exchange } = this.config;
+    return [url, exchange?.embedding_url, exchange?.token.url].some((one) => one?.startsWith('https:') === true);
   }
 
   /** What must never appear in a message to a caller. */

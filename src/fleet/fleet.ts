@@ -98,7 +98,7 @@ export class Fleet {
       if (this.#backends.has(name)) continue;
       const backend = new Backend(name, wanted, connect_ms, name === demo);
       this.#backends.set(name, backend);
-      if (wanted.tls?.verify === false) this.#events.unverified(backend);
+      if (wanted.tls?.verify === false && backend.secure) this.#events.unverified(backend);
       added.push(backend);
     }
     this.#publish();

@@ -1,6 +1,7 @@
 // Who stands best: a candidate as it is now, and the order among several. Choosing is a pure function over these standings, so
 // that another policy can be put in its place, or tried on a recorded day.
 import type { Candidate } from './backend.ts';
+import { longestBytes } from '../wire/prompt.ts';
 import type { Call } from '../types.ts';
 
 /** What a policy may look at. */
@@ -50,7 +51,7 @@ export function fit(candidate: Candidate, call: Call): 'fits' | 'unsure' | 'neve
   const context = contextOf(candidate);
   // A token takes at least a byte.
   if (context === undefined || call.body.length <= context) return 'fits';
-  const bytes = call.prompt_bytes();
+  const bytes = longestBytes(call);
   if (bytes <= context) return 'fits';
   const { least, most } = candidate.backend.measure.tokens(candidate.name, bytes);
   return most <= context ? 'fits' : least > context ? 'never' : 'unsure';

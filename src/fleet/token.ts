@@ -22,6 +22,7 @@ const EARLY_MS = 60_000;
 const EARLY_SHARE = 0.2;
 /** After a failure the service is left alone this long; who asks meanwhile is told of the failure. */
 const REST_MS = 1_000;
+const REST_MS_MAX = 300_000;
 const TRIES = 3;
 const PAUSE_MS = 200;
 const ANSWER_BYTES_MAX = 64 * 1024;
@@ -41,6 +42,8 @@ export class Token {
   #fetching: Promise<Had> | undefined;
   #failed: { readonly error: Refused; readonly until: number } | undefined;
   #refresh_token: string | undefined;
+  /** Of the code, in a row. */
+  #refusals = 0;
 
   constructor(source: TokenSource, send: Send, connect_ms: number) {
     this.#source = source;
@@ -95,7 +98,9 @@ export class Token {
       }
     } catch (error) {
       const failure = error instanceof Refused ? error : unreachable(error);
-      this.#failed = { error: failure, until: performance.now() + REST_MS };
+      // A code that is refused once is refused again, and may be taken for an attack.
+      const rest_ms = failure.status < 500 ? Math.min(REST_MS * 2 ** this.#refusals++, REST_MS_MAX) : REST_MS;
+      this.#failed = { error: failure, until: performance.now() + rest_ms };
       throw failure;
     }
   }
@@ -132,6 +137,7 @@ export class Token {
     };
     this.#had = had;
     this.#failed = undefined;
+    this.#refusals = 0;
     return had;
   }
 
@@ -192,7 +198,7 @@ function refused(status: number, error: unknown): Refused {
   const message =
     status >= 500
       ? `The backend's token URL failed with status ${status}.`
-      : `The backend's token URL gave no token${word}: check TOKEN_URL and AUTH_CODE (\`token\` in the configuration).`;
+      : `The backend's token URL gave no token${word}: check \`token_url\` and \`code\` of its \`exchange\` (TOKEN_URL and AUTH_CODE).`;
   return new Refused(status, new GatewayError('upstream_auth', message, { cause: `token status ${status}` }), true);
 }
 

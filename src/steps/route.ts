@@ -8,6 +8,7 @@ import { contextOf, fit, standingOf, warmThenLeastLoaded, type Policy, type Stan
 import { matches } from '../wire/glob.ts';
 import { GatewayError } from '../wire/errors.ts';
 import { tooLong } from '../wire/overflow.ts';
+import { longestBytes } from '../wire/prompt.ts';
 import type { Call, Caller } from '../types.ts';
 
 /**
@@ -51,7 +52,7 @@ export function route(
       const fits = fit(candidate, call);
       if (fits === 'never') {
         const context = contextOf(candidate) ?? 0;
-        const { least } = backend.measure.tokens(candidate.name, call.prompt_bytes());
+        const { least } = backend.measure.tokens(candidate.name, longestBytes(call));
         if (context > (largest?.context ?? 0)) largest = { context, least };
         continue;
       }
@@ -71,10 +72,13 @@ export function route(
         elsewhere,
       );
     const message = tooLong(largest.context, largest.least);
-    throw new GatewayError('context_length_exceeded', message, { param: 'messages', cause: 'estimate' });
+    const param = PARAMS[call.endpoint];
+    throw new GatewayError('context_length_exceeded', message, { param, cause: 'estimate' });
   }
   return full.length === 0 ? free : [...free, ...full];
 }
+
+const PARAMS = { 'chat/completions': 'messages', completions: 'prompt', embeddings: 'input' } as const;
 
 /** None can answer now; or, of what they are, none ever could. */
 function nobody(candidates: readonly Candidate[], { endpoint }: Call, elsewhere: boolean): GatewayError {

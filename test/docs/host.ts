@@ -34,6 +34,9 @@ const areFiles = (names: string): boolean => names.split(' ').every((name) => MA
 const CLONE = '/opt/lanyard';
 const USAGE = execFileSync(process.execPath, [join(ROOT, 'src/main.ts'), 'help'], { encoding: 'utf8' });
 
+/** OpenVINO Model Server's own options, of those the pages use. */
+const OVMS = String.raw`(?: ?--(?:pull|metrics_enable|(?:source_model|model_repository_path|task|rest_port|config_path) [^- ]\S*))+`;
+
 const COMPOSE = String.raw`compose(?: --profile (?<profile>\w+))?`;
 const SERVICES = '(?<services>[a-z]+(?: [a-z]+)*)';
 
@@ -53,6 +56,20 @@ const SHAPES: readonly Shape[] = [
       `^${COMPOSE} exec (?<services>[a-z]+) (?:nginx -s reload|node src/main.ts (?:check|doctor)|ollama pull \\S+)$`,
     ),
   },
+  {
+    program: 'docker',
+    args: new RegExp(
+      String.raw`^run (?:-d )?--rm(?: -u 1000:1000)?(?: -p 127\.0\.0\.1:8001:8001)? -v /\S+/models:/models:r[ow] openvino/model_server:latest${OVMS}$`,
+    ),
+  },
+  {
+    program: 'docker',
+    args: /^run -d --rm -p 3000:80 -v \/\S+\/data:\/data ghcr\.io\/huggingface\/text-embeddings-inference:cpu-[\d.]+ --model-id [\w.-]+\/[\w.-]+(?: --max-client-batch-size \d+)?$/,
+  },
+  {
+    program: 'docker',
+    args: /^run -d --rm -p 7997:7997 -v \/\S+\/data:\/app\/\.cache michaelf34\/infinity:[\d.]+ v2 --model-id [\w.-]+\/[\w.-]+ --port 7997$/,
+  },
   { program: 'systemctl', args: /^daemon-reload$/ },
   { program: 'systemctl', args: /^(?:enable --now|start|stop|restart|reload|status) (?<units>[a-z. -]+)$/ },
   { program: 'journalctl', args: /^-u (?<units>[a-z-]+) (?:-f|-n \d+|--since "?[\w -]+"?)(?: -o cat)?$/ },
@@ -70,7 +87,7 @@ const SHAPES: readonly Shape[] = [
   { program: 'apt-get', args: /^(?:update|install -y(?: (?:nginx|redis-server|git|openssl|curl))+)$/ },
   {
     program: 'git',
-    args: /^(?:fetch --tags|checkout v\d+\.\d+\.\d+|clone https:\/\/\S+ \/opt\/lanyard|stash(?: pop)?)$/,
+    args: /^(?:fetch --tags|checkout v\d+\.\d+\.\d+|clone https:\/\/(?:\S+ \/opt\/lanyard|github\.com\/openvinotoolkit\/model_server)|stash(?: pop)?)$/,
   },
   { program: 'git', args: /^diff --stat HEAD v\d+\.\d+\.\d+ -- (?<files>[a-z][\w./-]*(?: [a-z][\w./-]*)*)$/ },
   { program: 'npm', args: /^(?:--version|ci(?: --omit=dev)?|start|run (?<script>[a-z:]+))$/ },
@@ -78,7 +95,7 @@ const SHAPES: readonly Shape[] = [
   { program: 'install', args: /^-d -m 0755(?: \/(?:etc|var\/www)\/\S+)+$/ },
   { program: 'install', args: /^-m 0(?:644|600) (?<files>[^/ ]\S*(?: [^/ ]\S*)*) \/etc\/\S+$/ },
   { program: 'mv', args: /^certs\/\*\.pem \/etc\/lanyard\/certs\/$/ },
-  { program: 'mkdir', args: /^-p acme$/ },
+  { program: 'mkdir', args: /^-p (?:acme|models)$/ },
   { program: 'touch', args: /^(?<files>config\/lanyard\.yaml)$/ },
   {
     program: 'sh',
@@ -90,6 +107,21 @@ const SHAPES: readonly Shape[] = [
   { program: 'certutil', args: /^(?:-addstore -f Root ca\.pem|-d sql:\S+ -A -t C,, -n \S+ -i ca\.pem)$/ },
   { program: 'ollama', args: /^(?:pull [a-z0-9.-]+(?::[a-z0-9._-]+)?|ps|serve|list)$/ },
   { program: 'vllm', args: /^serve \S+\/\S+(?: --[a-z-]+(?: [^-]\S*)?)*$/ },
+  {
+    program: 'llama-server',
+    args: /^(?:-hf [\w.-]+\/[\w.-]+|--models-dir \/\S+)(?: --(?:jinja|(?:host|port|ctx-size|parallel|models-max) [\d.]+))*$/,
+  },
+  { program: 'lms', args: /^(?:get(?: \S+)?|load \S+(?: --context-length \d+)?|server start(?: --port \d+)?)$/ },
+  {
+    program: 'python3',
+    args: /^-m sglang\.launch_server --model-path [\w.-]+\/[\w.-]+(?: --(?:host|port|context-length) [\d.]+)*$/,
+  },
+  {
+    program: 'python3',
+    args: /^model_server\/demos\/common\/export_models\/export_model\.py text_generation(?: --(?:source_model|weight-format|model_repository_path|config_file_path) [^- ]\S*)+$/,
+  },
+  { program: 'pip3', args: /^install -r model_server\/demos\/common\/export_models\/requirements\.txt$/ },
+  { program: 'ovms', args: new RegExp(`^${OVMS}$`) },
   { program: 'ss', args: /^-ltnp$/ },
   { program: 'df', args: /^-h \/\S*$/ },
 ];
@@ -140,6 +172,8 @@ export function checkHost(text: string): string | undefined {
     }
     // It passes on whom it was given; the environment's settings before a command are sh's own affair.
     writeFileSync(join(bin, 'sudo'), '#!/bin/sh\nexec "$@"\n', { mode: 0o755 });
+    // Whose files a container writes.
+    writeFileSync(join(bin, 'id'), '#!/bin/sh\necho 1000\n', { mode: 0o755 });
     const cd = `cd() { [ "$*" = ${CLONE} ] || { echo "cd $*: only to the clone" >&2; return 1; }; }`;
     try {
       execFileSync('/bin/sh', ['-eu', '-c', `${cd}\n${text}`], {

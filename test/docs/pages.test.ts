@@ -39,7 +39,7 @@ describe.skipIf(NO_PYTHON !== '')(`by Python${NO_PYTHON}`, () => {
 
 test('the pages a team reads are there', () => {
   expect(PAGES).toEqual(
-    expect.arrayContaining(['API.md', 'MODELS.md', 'OPERATIONS.md', 'SECURITY.md', 'VSCODE_SETUP.md']),
+    expect.arrayContaining(['API.md', 'BACKENDS.md', 'MODELS.md', 'OPERATIONS.md', 'SECURITY.md', 'VSCODE_SETUP.md']),
   );
 });
 
@@ -74,6 +74,16 @@ describe('the runner tells of', () => {
       what: 'an error that does not exist',
       page: faulty('json error', '{"error":{"message":"","type":"x","param":null,"code":"y"}}'),
       says: /no y/,
+    },
+    {
+      what: 'a model server’s configuration that names no folder',
+      page: faulty('json ovms', '{ "model_config_list": [], "mediapipe_config_list": [{ "name": "a" }] }'),
+      says: /a name and a base_path/,
+    },
+    {
+      what: 'an option that the model server does not have',
+      page: faulty('sh host', 'ovms --config models/config.json --rest_port 8001'),
+      says: /nobody said/,
     },
     { what: 'TypeScript that throws', page: faulty('ts', 'throw new Error("no");'), says: /ended with 1/ },
     { what: 'a program nobody knows', page: faulty('sh host', 'rm -rf elsewhere'), says: /not get through/ },

@@ -58,6 +58,8 @@ const KINDS: Readonly<Record<string, Check>> = {
   'yaml continue': ({ text }) => caught(() => loadSettings('yaml', text)),
   'json vscode': ({ text }) => caught(() => loadSettings('json', text)),
   'json zed': ({ text }) => caught(() => loadSettings('json', text)),
+  // OpenVINO Model Server's `config.json`.
+  'json ovms': ({ text }) => caught(() => checkServables(JSON.parse(text))),
   // Lines of nginx.conf as they stand there.
   nginx: ({ text }) => linesOf('nginx.conf', text),
   // For an nginx with a module that is not here: crossplane, a parser of nginx's configuration, takes it.
@@ -161,6 +163,15 @@ function checkError(value: unknown): void {
     throw new Error(`there is no ${error.code} of type ${error.type}`);
   if (Object.keys(error).join() !== 'message,type,param,code')
     throw new Error('not the fields of an error, in their order');
+}
+
+function checkServables(value: unknown): void {
+  const lists = value as Record<string, readonly Record<string, unknown>[]>;
+  if (Object.keys(lists).toSorted().join() !== 'mediapipe_config_list,model_config_list')
+    throw new Error('not its two lists');
+  for (const one of lists['mediapipe_config_list'] ?? []) {
+    if (Object.keys(one).toSorted().join() !== 'base_path,name') throw new Error('a graph has a name and a base_path');
+  }
 }
 
 function linesOf(file: string, text: string): string | undefined {

@@ -84,7 +84,10 @@ function wrong_with(
   const options = (body['options'] ?? {}) as { num_ctx?: number };
   const context = options.num_ctx ?? model?.context;
   const cuts = shape.cuts_overflow && body['truncate'] !== false;
-  if (context !== undefined && ask.prompt_tokens > context && !cuts) return 'overflow';
+  // Each input has the context to itself.
+  const tokens =
+    endpoint === 'embeddings' ? Math.max(...(inputs_of(ask) ?? []).map((one) => one.length / 4)) : ask.prompt_tokens;
+  if (context !== undefined && tokens > context && !cuts) return 'overflow';
   return undefined;
 }
 

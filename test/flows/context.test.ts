@@ -181,3 +181,30 @@ describe('a suffix to fill in before', () => {
     expect(engine.asked).toHaveLength(0);
   });
 });
+
+describe('embeddings', () => {
+  test('each input has the context to itself: many that fit are not too long together', async () => {
+    const engine = await engineOf('tei', 512);
+    const gateway = await before({ rack: engine });
+    const input = Array.from({ length: 30 }, () => 'word '.repeat(80));
+    expect((await gateway.ask('/v1/embeddings', { model: 'coder', input })).status).toBe(200);
+    const answer = await gateway.ask('/v1/embeddings', { model: 'coder', input: ['a', 'word '.repeat(4_000)] });
+    const { error } = (await answer.json()) as Failure;
+    expect([answer.status, error.code, error.param]).toEqual([400, 'context_length_exceeded', 'input']);
+    expect(engine.asked).toHaveLength(1);
+  });
+
+  test('in parts are never of two models, though a fallback has room', async () => {
+    const [small, other] = [await engineOf('vllm', 512), await engineOf('vllm', 512)];
+    const gateway = await openGateway(`
+backends:
+  small: { engine: vllm, url: "${small.url}", inputs_max: 1, slots: 1 }
+  other: { engine: vllm, url: "${other.url}", inputs_max: 1 }
+models: { coder: { serve: [small/m], fallback: [more] }, more: [other/m] }
+`);
+    const input = Array.from({ length: 12 }, (_, at) => `text ${at}`);
+    const answer = await gateway.ask('/v1/embeddings', { model: 'coder', input });
+    expect([answer.status, answer.headers.get('x-lanyard-model')]).toEqual([200, 'coder']);
+    expect([small.asked.length, other.asked.length]).toEqual([12, 0]);
+  });
+});
