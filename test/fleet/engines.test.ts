@@ -286,3 +286,45 @@ test('what an Ollama model can do is asked once, not with every probe, and its s
     expect(shows()).toBe(2);
   }
 });
+
+describe('how much an engine works on', () => {
+  test.each([
+    ['vllm', 3],
+    ['llama.cpp', 3],
+    ['sglang', 3],
+    // Only what has its own way to tell does.
+    ['ollama', undefined],
+    ['openai', undefined],
+  ] as const)('%s tells: %s', async (kind, running) => {
+    const engine = await engineOf({ kind, models: ['m'], slots: 4 });
+    engine.always({ kind: 'hold' });
+    const asked = [1, 2, 3].map(() =>
+      fetch(`${engine.url}/v1/chat/completions`, {
+        method: 'POST',
+        body: JSON.stringify({ model: 'm', messages: [] }),
+      }),
+    );
+    await engine.until(({ held }) => held === 3);
+    const news = await probe(backendOf(engine.url, kind));
+    expect('models' in news && news.running).toBe(running);
+    engine.always(undefined);
+    engine.release();
+    await Promise.all(asked.map(async (one) => await (await one).text()));
+  });
+
+  test('and what is not ours counts in how loaded it is', () => {
+    const backend = backendOf('http://127.0.0.1:1', 'vllm');
+    backend.in_flight = 2;
+    backend.probed(0, { engine: ENGINES.vllm, models: new Map(), capacity: { slots: 10 }, running: 7 });
+    expect([backend.others, backend.load, backend.slots]).toEqual([5, 0.7, 10]);
+  });
+
+  test('what it takes at once is told by llama.cpp and text-embeddings-inference', async () => {
+    const [llama, tei] = [await engineOf({ kind: 'llama.cpp', slots: 3 }), await engineOf({ kind: 'tei' })];
+    const told = await Promise.all([llama, tei].map(({ url }) => probe(backendOf(url))));
+    expect(told.map((news) => 'capacity' in news && news.capacity)).toEqual([
+      { slots: 3 },
+      { slots: 512, inputs_max: 32 },
+    ]);
+  });
+});

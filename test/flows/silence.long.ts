@@ -3,6 +3,7 @@
 import OpenAI from 'openai';
 import { expect, onTestFinished, test } from 'vitest';
 import { startEngine } from '../engines/engine.ts';
+import { openFront } from '../stage/front.ts';
 import { KEY, openGateway } from '../stage/gateway.ts';
 
 const SILENCE_MS = 310_000;
@@ -26,6 +27,21 @@ test.concurrent.each([
   let text = '';
   for await (const chunk of stream) text += chunk.choices[0]?.delta.content ?? '';
   console.log(`headers after ${headers_ms} ms, the whole answer after ${Math.round(performance.now() - since)} ms`);
+  expect(text).toContain('世界');
+  expect(performance.now() - since).toBeGreaterThan(SILENCE_MS);
+  expect(gateway.outcomes()).toMatchObject([{ end: 'complete', status: 200 }]);
+});
+
+test.concurrent('and through nginx as it is shipped, five minutes of prefill too', async () => {
+  const { engine, gateway, lan } = await openFront();
+  const client = new OpenAI({ apiKey: KEY, baseURL: `${lan}/v1`, maxRetries: 0 });
+  engine.next({ kind: 'delay_body', ms: SILENCE_MS });
+  const since = performance.now();
+  const messages = [{ role: 'user' as const, content: 'Hi' }];
+  const stream = await client.chat.completions.create({ model: 'there', messages, stream: true });
+  let text = '';
+  for await (const chunk of stream) text += chunk.choices[0]?.delta.content ?? '';
+  console.log(`through nginx the whole answer after ${Math.round(performance.now() - since)} ms`);
   expect(text).toContain('世界');
   expect(performance.now() - since).toBeGreaterThan(SILENCE_MS);
   expect(gateway.outcomes()).toMatchObject([{ end: 'complete', status: 200 }]);

@@ -1,11 +1,12 @@
 // A backend whose token is had for a code: from `.env` to the answer, with the configuration that is shipped for it.
 import { readFileSync } from 'node:fs';
+import OpenAI, { NotFoundError } from 'openai';
 import { describe, expect, test } from 'vitest';
 import { parseConfig } from '../../src/config/load.ts';
 import { vector } from '../engines/answers.ts';
 import { startExchange, type Exchange } from '../engines/exchange.ts';
 import { call } from '../stage/caller.ts';
-import { openGateway, type Stage } from '../stage/gateway.ts';
+import { KEY, openGateway, type Stage } from '../stage/gateway.ts';
 
 const CHAT = '/v1/chat/completions';
 const EXAMPLE = readFileSync(new URL('../../config/examples/token-exchange.yaml', import.meta.url), 'utf8');
@@ -291,4 +292,53 @@ test('models are what the file names, and another is 404', async () => {
   const { data } = (await (await gateway.ask('/v1/models')).json()) as { data: { id: string }[] };
   expect(data.map(({ id }) => id)).toEqual(['gpt-4-turbo', 'gpt-4o', 'text-embedding-3-small']);
   expect((await gateway.ask(CHAT, { model: 'whisper-1', messages })).status).toBe(404);
+});
+
+describe('the official SDK', () => {
+  const CHATS = { model: 'gpt-4o', messages: [{ role: 'user' as const, content: 'Hi' }] };
+  const tools = [
+    { type: 'function' as const, function: { name: 'look', parameters: { type: 'object', properties: {} } } },
+  ];
+
+  async function sdk(): Promise<OpenAI> {
+    const gateway = await open(await startExchange());
+    return new OpenAI({ apiKey: KEY, baseURL: `${gateway.url}/v1`, maxRetries: 0 });
+  }
+
+  test('prints a chat, a stream and the default embeddings', async () => {
+    const client = await sdk();
+    expect((await client.chat.completions.create(CHATS)).choices[0]?.message.content).toBe('Grüße, 世界 🌍!');
+    let text = '';
+    for await (const chunk of await client.chat.completions.create({ ...CHATS, stream: true }))
+      text += chunk.choices[0]?.delta.content ?? '';
+    expect(text).toBe('Grüße, 世界 🌍!');
+    const { data } = await client.embeddings.create({ model: 'text-embedding-3-small', input: ['a', 'b'] });
+    expect(data.map(({ embedding }) => embedding)).toEqual([vector('a'), vector('b')]);
+  });
+
+  test('puts streamed tool calls together with its own helper', async () => {
+    const client = await sdk();
+    const runner = client.chat.completions.stream({ ...CHATS, tools });
+    const [choice] = (await runner.finalChatCompletion()).choices;
+    expect(choice?.finish_reason).toBe('tool_calls');
+    expect(choice?.message.tool_calls).toMatchObject([
+      { type: 'function', function: { name: 'look', arguments: '{"where":"there"}' } },
+    ]);
+  });
+
+  test('raises its own error for a model that is not there', async () => {
+    const client = await sdk();
+    await expect(client.chat.completions.create({ ...CHATS, model: 'none' })).rejects.toBeInstanceOf(NotFoundError);
+  });
+});
+
+test('an open listener takes any key or none, and passes none on', async () => {
+  const service = await startExchange();
+  const text = EXAMPLE.replace(/^listen:\n.*\n/m, '');
+  const gateway = await openGateway(text, { listen: '[{ port: 0, auth: open }]', env: SEVEN(service) });
+  for (const authorization of ['Bearer sk-any-string', '']) {
+    const answer = await gateway.ask(CHAT, { model: 'gpt-4o', messages }, { headers: { authorization } });
+    expect(answer.status).toBe(200);
+  }
+  expect(service.asked.map(({ token }) => token)).toEqual(['token-1', 'token-1']);
 });
