@@ -15,10 +15,12 @@ export const CALLS: readonly Called[] = [
 ];
 export const THOUGHTS: readonly string[] = ['Hm', ', so ', 'be it'];
 
-/** The tools it calls: both, where it is given any and not told to leave them. */
+/** The tools it calls: both, where it is given any, not told to leave them, and has not had their answers. */
 export function calls_of({ endpoint, body }: Ask): readonly Called[] {
   const given = endpoint === 'chat/completions' && Array.isArray(body['tools']) && body['tools'].length > 0;
-  return given && body['tool_choice'] !== 'none' ? CALLS : [];
+  const messages = Array.isArray(body['messages']) ? (body['messages'] as { role?: string }[]) : [];
+  const answered = messages.some(({ role }) => role === 'tool');
+  return given && !answered && body['tool_choice'] !== 'none' ? CALLS : [];
 }
 
 export function thoughts_of({ endpoint, body }: Ask, kind: EngineKind): readonly string[] {

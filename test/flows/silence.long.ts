@@ -38,7 +38,7 @@ test.concurrent('and through nginx as it is shipped, five minutes of prefill too
   engine.next({ kind: 'delay_body', ms: SILENCE_MS });
   const since = performance.now();
   const messages = [{ role: 'user' as const, content: 'Hi' }];
-  const stream = await client.chat.completions.create({ model: 'there', messages, stream: true });
+  const stream = await client.chat.completions.create({ model: 'coder', messages, stream: true });
   let text = '';
   for await (const chunk of stream) text += chunk.choices[0]?.delta.content ?? '';
   console.log(`through nginx the whole answer after ${Math.round(performance.now() - since)} ms`);
