@@ -20,13 +20,19 @@ function whole(answer: Buffer, meeting: Meeting): Buffer {
   if (meeting.call.endpoint === 'embeddings') return embeddings(told, meeting);
   if (!isRecord(told['message']) && typeof told['response'] !== 'string') throw senseless();
   const [text, called] = saidIn(told, meeting);
+  const finish_reason = reasonOf(told, called.length > 0);
+  // Nothing has left yet: a runner that died in the middle is a failure, and no short answer.
+  if (finish_reason === null) {
+    const message = 'The backend broke off in the middle of its answer.';
+    throw new GatewayError('upstream_stream_aborted', message, { cause: 'no done_reason' });
+  }
   const choice = {
     index: 0,
     ...(meeting.call.endpoint === 'completions'
       ? { text: text.content ?? '' }
       : { message: { role: 'assistant', ...text, ...(called.length > 0 && { tool_calls: called }) } }),
     logprobs: null,
-    finish_reason: reasonOf(told, called.length > 0),
+    finish_reason,
   };
   return json({ ...namesOf(meeting), choices: [choice], usage: usageOf(told) });
 }

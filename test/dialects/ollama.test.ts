@@ -51,7 +51,6 @@ describe('a whole answer', () => {
       chat({ content: '', tool_calls: [call('f')] }, { done_reason: 'length' }),
       told({ content: '', tool_calls: [toldCall(0, 'call_x_0', 'f')] }, 'length'),
     ],
-    ['whose runner died', chat({ content: 'a' }, { done_reason: undefined }), told({ content: 'a' }, null)],
     [
       'whose prompt was not counted anew',
       chat({ content: 'a' }, { prompt_eval_count: undefined }),
@@ -59,6 +58,11 @@ describe('a whole answer', () => {
     ],
   ])('%s', (_name, answer, openai) => {
     expect(whole('chat/completions', answer)).toEqual(openai);
+  });
+
+  test('whose runner died is a failure, and no short answer', () => {
+    const died = chat({ content: 'a' }, { done_reason: undefined });
+    expect(refusal(() => whole('chat/completions', died)).code).toBe('upstream_stream_aborted');
   });
 
   test('of /api/generate is a completion', () => {

@@ -1,7 +1,7 @@
 // Every engine × every case: whatever stands behind the gateway, a client sees one thing. What each engine says in its own
 // way (test/engines/shapes, extras.ts) is told in one, and nothing of it is lost.
 import { describe, expect, test } from 'vitest';
-import type { EngineKind } from '../engines/engine.ts';
+import type { EngineKind, Fault } from '../engines/engine.ts';
 import { vector } from '../engines/answers.ts';
 import { CALLS, THOUGHTS } from '../engines/extras.ts';
 import { ENGINE_KINDS, KINDS, MODELS_DEFAULT } from '../engines/kinds.ts';
@@ -217,5 +217,63 @@ describe.for(ENGINE_KINDS)('%s', (kind) => {
     await engine.until(({ asked }) => asked.at(-1)?.ended === 'aborted');
     await expect.poll(() => gateway.metric('lanyard_cancel_seconds_count')).toBe(1);
     await expect.poll(() => gateway.metric('lanyard_tokens_after_disconnect_total')).toBeLessThan(8);
+  });
+});
+
+describe.for(['tei', 'infinity'] as const)('%s, which only embeds', (kind) => {
+  const PATH = '/v1/embeddings';
+  const body = { model: 'coder', input: ['a', 'b'] };
+  const refused = async (fault: Fault): Promise<[number, string | undefined]> => {
+    const { gateway, engine } = await openLine({ kind });
+    engine.next(fault);
+    const answer = await gateway.ask(PATH, body);
+    return [answer.status, ((await answer.json()) as Chunk).error?.code];
+  };
+
+  test('lists its model, and embeds as floats and as base64', async () => {
+    const { gateway } = await openLine({ kind });
+    expect(await (await gateway.ask('/v1/models')).json()).toMatchObject({ data: [{ id: 'coder' }] });
+    for (const encoding_format of ['float', 'base64']) {
+      const answer = await gateway.ask(PATH, { ...body, encoding_format });
+      const { data, usage } = (await answer.json()) as { data: { embedding: string | number[] }[]; usage: object };
+      const floats = data.map(({ embedding }) =>
+        typeof embedding === 'string'
+          ? [...new Float32Array(Uint8Array.from(Buffer.from(embedding, 'base64')).buffer)]
+          : embedding,
+      );
+      expect([floats, usage]).toEqual([[vector('a'), vector('b')], expect.objectContaining({ prompt_tokens: 1 })]);
+    }
+  });
+
+  test.each([
+    ['too long', 'overflow', 400, 'context_length_exceeded'],
+    ['overloaded', 'overloaded', 503, 'server_is_overloaded'],
+    ['not well formed', 'bad_request', 400, 'invalid_request'],
+    ['refusing our key', 'unauthorized', 502, 'upstream_auth'],
+    ['failing', 'internal', 502, 'upstream_error'],
+  ] as const)('%s means what it does of every engine', async (_name, what, status, code) => {
+    expect(await refused({ kind: 'error', what })).toEqual([status, code]);
+  });
+
+  test.runIf(kind === 'infinity')('what it does not have is model_not_found', async () => {
+    expect(await refused({ kind: 'error', what: 'unknown_model' })).toEqual([404, 'model_not_found']);
+  });
+
+  test('is waited for while it starts, and stops when its client leaves', async () => {
+    const { gateway, engine } = await openLine({ kind, load_ms: 200, probing: { soon_ms: 50 } });
+    await expect.poll(async () => (await gateway.ask(PATH, body)).status, { timeout: 5_000 }).toBe(200);
+    engine.next({ kind: 'hang' });
+    const caller = await call(gateway.port, PATH, { model: 'coder', input: 'leaving' });
+    await engine.until(({ in_flight }) => in_flight === 1);
+    caller.leave('fin');
+    await engine.until(({ asked }) => asked.at(-1)?.ended === 'aborted');
+  });
+
+  test('that dies before its answer or in it is a failure', async () => {
+    const { gateway, engine } = await openLine({ kind });
+    engine.next({ kind: 'reset' }, { kind: 'reset' });
+    expect((await gateway.ask(PATH, body)).status).toBe(502);
+    engine.next({ kind: 'die_after', events: 1 });
+    expect((await gateway.ask(PATH, body)).status).toBe(502);
   });
 });
