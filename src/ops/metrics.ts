@@ -232,8 +232,11 @@ export function openMetrics(live: Live, version: string) {
   };
 }
 
+/** A burst shows no pace: what came in less is taken to have come in this time. */
+const PACE_MS_MIN = 1_000;
+
 /** Tokens a millisecond of a stream, from its first byte to now; 0 where nothing came. */
 function paceOf({ tokens_told, first_byte_at, cancel_ms = 0 }: Outcome, now: number): number {
   if (first_byte_at === undefined || tokens_told === 0) return 0;
-  return tokens_told / Math.max(1, now - cancel_ms - first_byte_at);
+  return tokens_told / Math.max(PACE_MS_MIN, now - cancel_ms - first_byte_at);
 }
