@@ -85,7 +85,8 @@ export const ROUTES = {
     name: 'embeddings',
     path: 'embeddings',
     ask: {},
-    words: (input) => ({ input }),
+    // More than are sent together with others': each caller is to have a request of its own.
+    words: (input) => ({ input: Array.from({ length: 9 }, () => input) }),
     begin: halfAnswer(JSON.stringify(VECTORS)),
   },
 } satisfies Record<string, Route>;
