@@ -10,6 +10,7 @@ import type { Candidate } from '../fleet/backend.ts';
 import { HttpFault, brokenAnswer } from '../fleet/fault.ts';
 import type { Fleet } from '../fleet/fleet.ts';
 import { heldAnswer, readAll, type HttpAnswer } from '../fleet/http.ts';
+import { waitFor } from '../fleet/patience.ts';
 import { removeMember, splice } from '../wire/body.ts';
 import { GatewayError } from '../wire/errors.ts';
 import { senseOf } from '../wire/sense.ts';
@@ -150,11 +151,8 @@ export class Embeddings {
     window.count += inputs.length;
     window.waiting += 1;
     if (window.count >= most) window.full();
-    const left = Promise.withResolvers<never>();
-    const leave = (): void => left.reject(signal.reason);
-    signal.addEventListener('abort', leave, { once: true });
     try {
-      const got = (await Promise.race([window.sent, left.promise]))[place];
+      const got = (await waitFor(window.sent, signal))[place];
       if (got === undefined) throw new Error('an answer without its place');
       return place === 0 ? got : { ...got, told: { ...got.told, ...SHARED } };
     } catch (error) {
@@ -162,7 +160,6 @@ export class Embeddings {
       if (signal.aborted || !isRequestFault(error) || window.calls.length === 1) throw error;
       return await send(call, signal);
     } finally {
-      signal.removeEventListener('abort', leave);
       window.waiting -= 1;
       if (window.waiting === 0) window.abort.abort(signal.reason);
     }

@@ -1,4 +1,5 @@
 // Work that several wait for and that is done once. It goes on while anyone waits, and is given up when the last has left.
+import { waitFor } from '../fleet/patience.ts';
 
 interface Flight<T> {
   readonly promise: Promise<T>;
@@ -26,13 +27,9 @@ export class Flights<T> {
       this.#under_way.set(key, flight);
     }
     flight.waiting += 1;
-    const left = Promise.withResolvers<never>();
-    const leave = (): void => left.reject(signal.reason);
-    signal.addEventListener('abort', leave, { once: true });
     try {
-      return await Promise.race([flight.promise, left.promise]);
+      return await waitFor(flight.promise, signal);
     } finally {
-      signal.removeEventListener('abort', leave);
       flight.waiting -= 1;
       if (flight.waiting === 0) {
         this.#forget(key, flight.promise);

@@ -1,5 +1,6 @@
 // Loads of one backend's models: each under way once, whoever waits for it, and how long they took. Who leaves only stops
 // waiting: the load goes on for the others, and for whoever asks again.
+import { waitFor } from './patience.ts';
 
 export class Loads {
   readonly #under_way = new Map<string, { readonly promise: Promise<void>; readonly since: number }>();
@@ -19,14 +20,7 @@ export class Loads {
       load = { promise, since };
       this.#under_way.set(model, load);
     }
-    const left = Promise.withResolvers<never>();
-    const leave = (): void => left.reject(signal.reason);
-    signal.addEventListener('abort', leave, { once: true });
-    try {
-      await Promise.race([load.promise, left.promise]);
-    } finally {
-      signal.removeEventListener('abort', leave);
-    }
+    await waitFor(load.promise, signal);
   }
 
   async #watch(model: string, loading: Promise<void>, since: number): Promise<void> {
