@@ -3,7 +3,6 @@
 import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
 import type { Socket } from 'node:net';
-import { setTimeout as pause } from 'node:timers/promises';
 import { createApp } from './app.ts';
 import { Bodies } from './edge/bodies.ts';
 import { keyring } from './edge/keyring.ts';
@@ -13,6 +12,7 @@ import type { Reply } from './edge/reply.ts';
 import { Embeddings, WINDOW_MS } from './embed/embed.ts';
 import { USUAL_PORTS } from './fleet/discover.ts';
 import { Fleet, type FleetEvents, type Probing } from './fleet/fleet.ts';
+import { within } from './fleet/patience.ts';
 import { Surroundings, type Kind } from './fleet/surroundings.ts';
 import { openCertificates } from './ops/certificates.ts';
 import type { Log } from './ops/log.ts';
@@ -21,7 +21,7 @@ import { Outbox } from './ops/outbox.ts';
 import type { Condition } from './pages/health.ts';
 import type { Ground } from './serve.ts';
 import type { RedisEvent } from './store/fault.ts';
-import { openStore, type Store } from './store/store.ts';
+import { openStore, retire, type Store } from './store/store.ts';
 import { parseRanges } from './wire/address.ts';
 import { GatewayError } from './wire/errors.ts';
 import type { Config, Listener } from './types.ts';
@@ -293,17 +293,4 @@ export async function startGateway({
     reloaded: (result) => metrics.reloaded(result),
     stop,
   };
-}
-
-/** Resolves with the promise, or after so long. */
-async function within(wait_ms: number, promise: Promise<unknown>): Promise<void> {
-  const over = new AbortController();
-  await Promise.race([promise, pause(wait_ms, undefined, over).catch(() => undefined)]);
-  over.abort();
-}
-
-/** Closes a store that is no longer used once the last place taken from it has been given back. */
-async function retire(store: Store): Promise<void> {
-  while (store.limits.state().places > 0) await new Promise((resolve) => setTimeout(resolve, 1_000).unref());
-  await store.close();
 }

@@ -41,7 +41,7 @@ const tls = section({
     .describe('A PEM file: the authorities trusted for this backend, in place of the public ones; empty: those.'),
   verify: flag()
     .prefault(true)
-    .describe('false: any certificate is taken, and whoever stands between may read and change all.'),
+    .describe('With false every certificate is taken, and whoever stands between may read and change all.'),
 })
   .refine(({ ca, verify }) => ca === undefined || verify, {
     path: ['verify'],

@@ -9,6 +9,8 @@ export interface Meeting {
   readonly name: string;
   readonly deployment: Deployment | undefined;
   readonly exchange: Exchange | undefined;
+  /** Blanked out of what the caller is told of a failure. */
+  readonly secrets: readonly string[];
   /** Unique to this answer. */
   readonly id: string;
   /** Seconds since 1970. */

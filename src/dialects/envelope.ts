@@ -9,7 +9,6 @@ import { parseAnswer, pieces, renameMember, scanArray, setMember, valueKind, typ
 import { GatewayError } from '../wire/errors.ts';
 import { isRecord, type Json } from '../wire/record.ts';
 import { meaningOf, readRefusal } from '../wire/refusals.ts';
-import type { Exchange } from '../types.ts';
 
 export const envelope = { ask, whole } as const satisfies Dialect;
 
@@ -42,8 +41,7 @@ function whole(answer: Buffer, meeting: Meeting): Buffer {
   const status = Number(errorCode ?? 0);
   if (status !== 0 && status !== 200) {
     const refusal = readRefusal(status, answer, 'application/json');
-    const secrets = secretsOf(meeting.exchange);
-    throw meaningOf(status >= 400 && status <= 599 ? status : 500, refusal, { secrets });
+    throw meaningOf(status >= 400 && status <= 599 ? status : 500, refusal, { secrets: meeting.secrets });
   }
   if (told['choices'] !== undefined || Array.isArray(data) || isTold(told['error'])) return answer;
   if (!isRecord(data)) throw senseless();
@@ -76,15 +74,6 @@ function toolCall(call: Json): object {
   const { name, arguments: given } = isRecord(called) ? called : call;
   const text = typeof given === 'string' ? given : JSON.stringify(given ?? {});
   return { ...(typeof id === 'string' && { id }), type: 'function', function: { name, arguments: text } };
-}
-
-/** What must not be told of the service in an error of its own. */
-function secretsOf(exchange: Exchange | undefined): readonly string[] {
-  if (exchange === undefined) return [];
-  const { chat_url, embedding_url, token } = exchange;
-  const urls = [chat_url, embedding_url, token.url].filter((one) => one !== undefined);
-  const codes = [token.code, ...Object.values(token.fields)].filter((one) => one !== undefined);
-  return [...codes, ...urls.flatMap((one) => [one, new URL(one).host])];
 }
 
 function isTold(value: unknown): boolean {

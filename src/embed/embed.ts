@@ -11,6 +11,7 @@ import { HttpFault, brokenAnswer } from '../fleet/fault.ts';
 import type { Fleet } from '../fleet/fleet.ts';
 import { heldAnswer, readAll, type HttpAnswer } from '../fleet/http.ts';
 import { waitFor } from '../fleet/patience.ts';
+import type { Metrics } from '../ops/metrics.ts';
 import { removeMember, splice } from '../wire/body.ts';
 import { GatewayError } from '../wire/errors.ts';
 import { senseOf } from '../wire/sense.ts';
@@ -27,6 +28,7 @@ export type Dispatch<Means> = (
 
 interface Needs {
   readonly fleet: Fleet;
+  readonly metrics: Metrics;
   readonly config: { readonly limits: Limits };
 }
 
@@ -202,8 +204,10 @@ async function sendOne<Means extends Needs>(
     return { http, body, from: { backend, name, model: told.model }, told };
   } catch (fault) {
     signal.throwIfAborted();
-    if (fault instanceof HttpFault) answer.broke();
-    throw fault instanceof HttpFault ? brokenAnswer(fault) : fault;
+    if (!(fault instanceof HttpFault)) throw fault;
+    answer.broke();
+    means.metrics.upstream_errors.inc({ backend: answer.backend.name, kind: 'answer' });
+    throw brokenAnswer(fault);
   }
 }
 

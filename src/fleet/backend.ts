@@ -60,6 +60,8 @@ export class Backend {
   readonly measure = new Measure();
   /** What goes with each request, where a code is exchanged for it. */
   readonly token: Token | undefined;
+  /** What must never appear in a message to a caller; worked out once, since each answer is read with it at hand. */
+  readonly secrets: readonly string[];
 
   #failures = 0;
   #seen_at = -Infinity;
@@ -83,6 +85,7 @@ export class Backend {
     const base = config.engine === 'auto' ? (/\/v[13]$/.exec(this.#path)?.[0] ?? '') : this.engine.base;
     this.#root = this.#path.endsWith(base) ? this.#path.slice(0, this.#path.length - base.length) : this.#path;
     this.#origin = url.origin;
+    this.secrets = secretsOf(config);
     const { exchange } = config;
     if (exchange !== undefined) {
       this.token = new Token(exchange.token, (ask, waits, signal) => this.send(ask, waits, signal), connect_ms);
@@ -136,14 +139,6 @@ export class Backend {
   get secure(): boolean {
     const { url, exchange } = this.config;
     return [url, exchange?.embedding_url, exchange?.token.url].some((one) => one?.startsWith('https:') === true);
-  }
-
-  /** What must never appear in a message to a caller. */
-  get secrets(): readonly string[] {
-    const { key, url, exchange } = this.config;
-    const urls = [url, exchange?.embedding_url, exchange?.token.url].filter((one) => one !== undefined);
-    const codes = [key, exchange?.token.code, ...Object.values(exchange?.token.fields ?? {})];
-    return [...codes.filter((one) => one !== undefined), ...urls.flatMap((one) => [one, new URL(one).host])];
   }
 
   /** A path under the OpenAI base: as configured, or the engine's own when the URL has no path. */
@@ -247,6 +242,12 @@ export class Backend {
   async destroy(): Promise<void> {
     await Promise.all([...this.#connections.values()].map((one) => one.destroy()));
   }
+}
+
+function secretsOf({ key, url, exchange }: BackendConfig): readonly string[] {
+  const urls = [url, exchange?.embedding_url, exchange?.token.url].filter((one) => one !== undefined);
+  const codes = [key, exchange?.token.code, ...Object.values(exchange?.token.fields ?? {})];
+  return [...codes.filter((one) => one !== undefined), ...urls.flatMap((one) => [one, new URL(one).host])];
 }
 
 /** What a probe has learned. */

@@ -11,7 +11,7 @@ const BYTES_MIN = 2_000;
 const SAMPLES_MIN = 4;
 /**
  * Before anything is learned: English prose has 4 to 5 bytes a token, code 3, Chinese as UTF-8 about 3; a file of
- * escaped \uXXXX has 2, one of indentation 8 and more.
+ * nothing but \u escapes has 2, one of indentation 8 and more.
  */
 const UNKNOWN = { low: 1.5, high: 16 };
 /** What a prompt may differ from those before it. */

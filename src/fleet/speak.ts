@@ -5,6 +5,7 @@ import { asksStream, askOf, headersOf, unstreamed } from './ask.ts';
 import type { Backend, Candidate } from './backend.ts';
 import { Refused } from './fault.ts';
 import { heldAnswer, readAll, type Body, type HttpAnswer } from './http.ts';
+import { waitFor } from './patience.ts';
 import { fit } from './standing.ts';
 import { envelope } from '../dialects/envelope.ts';
 import type { Dialect, Meeting, Said, Translator } from '../dialects/dialect.ts';
@@ -54,7 +55,8 @@ async function speakIn(
   const call = asked.streamed && !asksStream(asked, backend) ? withoutStream(asked) : asked;
   const { exchange } = backend.config;
   const now = Math.floor(Date.now() / 1000);
-  const meeting: Meeting = { call, name, deployment, exchange, id: randomUUID().replaceAll('-', ''), now };
+  const { secrets } = backend;
+  const meeting: Meeting = { call, name, deployment, exchange, secrets, id: randomUUID().replaceAll('-', ''), now };
   const said = dialect.ask(meeting);
   const { answer, whole } = await withToken(said, call, backend, limits, signal, request_id, fresh);
   if (answer.status !== 200) return answer;
@@ -82,7 +84,8 @@ async function withToken(
   fresh: boolean,
 ): Promise<{ readonly answer: HttpAnswer; readonly whole: Buffer | undefined }> {
   for (let again = false; ; again = true) {
-    const had = await backend.token?.get();
+    // The token goes on being fetched for the others; who leaves gives the slot back at once.
+    const had = backend.token === undefined ? undefined : await waitFor(backend.token.get(), signal);
     const { origin, body } = said;
     const path = origin === undefined ? backend.at(said.path) : said.path;
     const answer = await backend.send(

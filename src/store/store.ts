@@ -32,3 +32,9 @@ export function openStore(
     },
   };
 }
+
+/** Closes a store that is no longer used once the last place taken from it has been given back. */
+export async function retire(store: Store): Promise<void> {
+  while (store.limits.state().places > 0) await new Promise((resolve) => setTimeout(resolve, 1_000).unref());
+  await store.close();
+}

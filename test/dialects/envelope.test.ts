@@ -1,4 +1,5 @@
 // The service behind a token exchange: what it is asked, and what its envelope holds.
+import { Backend } from '../../src/fleet/backend.ts';
 import { describe, expect, test } from 'vitest';
 import { envelope } from '../../src/dialects/envelope.ts';
 import type { Endpoint, Exchange } from '../../src/types.ts';
@@ -19,6 +20,20 @@ const EXCHANGE: Exchange = {
     refused: [401],
   },
 };
+
+/** As the backend of this service knows them. */
+const { secrets: SECRETS } = new Backend(
+  'behind',
+  {
+    engine: 'token-exchange',
+    url: EXCHANGE.chat_url,
+    key: undefined,
+    slots: undefined,
+    publish: [],
+    exchange: EXCHANGE,
+  },
+  1,
+);
 
 function ask(endpoint: Endpoint, given: object | string, exchange: Partial<Exchange> = {}) {
   const { origin, path, body } = envelope.ask(
@@ -63,7 +78,7 @@ describe('a request', () => {
 function whole(endpoint: Endpoint, answer: object | string): unknown {
   const bytes = Buffer.from(typeof answer === 'string' ? answer : JSON.stringify(answer));
   const call = callOf(endpoint, { messages: [] }, { streamed: true });
-  return JSON.parse(envelope.whole(bytes, meetingOf(call, { exchange: EXCHANGE })).toString());
+  return JSON.parse(envelope.whole(bytes, meetingOf(call, { exchange: EXCHANGE, secrets: SECRETS })).toString());
 }
 
 describe('an answer to a chat', () => {

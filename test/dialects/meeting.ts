@@ -3,5 +3,5 @@ import type { Meeting } from '../../src/dialects/dialect.ts';
 import type { Call } from '../../src/types.ts';
 
 export function meetingOf(call: Call, more: Partial<Meeting> = {}): Meeting {
-  return { call, name: 'qwen3:8b', deployment: undefined, exchange: undefined, id: 'x', now: 7, ...more };
+  return { call, name: 'qwen3:8b', deployment: undefined, exchange: undefined, secrets: [], id: 'x', now: 7, ...more };
 }

@@ -65,10 +65,11 @@ export async function startExchange(options: Options = {}): Promise<Exchange> {
     res.writeHead(status, { 'content-type': type }).end(typeof body === 'string' ? body : JSON.stringify(body));
   };
 
-  const give = (res: ServerResponse, raw: string): void => {
+  const give = async (res: ServerResponse, raw: string): Promise<void> => {
     codes.push(raw);
     const told = token_answers.shift();
-    if (told !== undefined) return tell(res, told);
+    if (told?.held === true) await new Promise<void>((resolve) => waiting.add(resolve));
+    else if (told !== undefined) return tell(res, told);
     if (!raw.includes(code))
       return tell(res, { status: 400, body: { error: 'invalid_grant', error_description: raw } });
     const token = { access_token: `token-${(given += 1)}`, expires_in: options.expires_in };
@@ -80,7 +81,7 @@ export async function startExchange(options: Options = {}): Promise<Exchange> {
     for await (const chunk of req) chunks.push(chunk as Buffer);
     const raw = Buffer.concat(chunks).toString('utf8');
     const path = req.url ?? '';
-    if (path === '/token') return give(res, raw);
+    if (path === '/token') return await give(res, raw);
     const token = req.headers.authorization ?? '';
     const body = JSON.parse(raw) as Record<string, unknown>;
     asked.push({ path, token, body, raw });

@@ -78,6 +78,15 @@ describe('more inputs than the engine takes', () => {
     expect(gateway.fleet.in_flight).toBe(0);
   });
 
+  test('a part that breaks off in its answer is counted as any other answer that does', async () => {
+    const { engine, gateway } = await openLine({ kind: 'vllm', backend: 'inputs_max: 2' });
+    engine.next({ kind: 'die_after', events: 1 });
+    const { status } = await embed(gateway, words(3));
+    expect(status).toBe(502);
+    expect(await gateway.metric('lanyard_upstream_errors_total', { backend: 'rack', kind: 'answer' })).toBe(1);
+    expect(gateway.fleet.in_flight).toBe(0);
+  });
+
   test('a caller who leaves ends every part', async () => {
     const { engine, gateway } = await openLine({ kind: 'vllm', backend: 'inputs_max: 1' });
     engine.always({ kind: 'hold' });

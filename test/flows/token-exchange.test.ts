@@ -154,6 +154,22 @@ describe('the token', () => {
     expect(service.asked[0]?.token).toBe('Bearer token-1');
   });
 
+  test('that is long in coming keeps no slot for a caller who has left, and is there for the next', async () => {
+    const service = await startExchange();
+    const gateway = await open(service);
+    expect((await gateway.ask(CHAT, { model: 'gpt-4o', messages })).status).toBe(200);
+    service.expire();
+    service.tokens({ held: true });
+    const caller = await call(gateway.port, CHAT, { model: 'gpt-4o', messages });
+    await expect.poll(() => service.codes.length).toBe(2);
+    caller.leave('fin');
+    await expect.poll(() => gateway.outcomes()).toMatchObject([{ end: 'complete' }, { end: 'client_closed' }]);
+    expect(gateway.fleet.in_flight).toBe(0);
+    service.release();
+    expect((await gateway.ask(CHAT, { model: 'gpt-4o', messages })).status).toBe(200);
+    expect(service.codes).toHaveLength(2);
+  });
+
   test('and the code stand in no log, at DEBUG neither', async () => {
     const service = await startExchange();
     const gateway = await open(service, { LOG_LEVEL: 'DEBUG' });
