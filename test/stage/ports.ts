@@ -3,10 +3,15 @@
 // socket nor another test's server takes it while a killed server is away.
 import { createServer } from 'node:net';
 
+/** Given before in this process: a test that takes several at once must not be given one twice. */
+const given = new Set<number>();
+
 export async function freePort(): Promise<number> {
   for (let attempt = 0; attempt < 100; attempt += 1) {
     const port = 20_000 + Math.floor(Math.random() * 12_000);
-    if (await isFree(port)) return port;
+    if (given.has(port) || !(await isFree(port))) continue;
+    given.add(port);
+    return port;
   }
   throw new Error('no free port found between 20000 and 32000');
 }
