@@ -1,10 +1,12 @@
 #!/usr/bin/env node
 // The entry: `npm start` serves; `npx lanyard COMMAND` from the clone or in the image. It only chooses.
+import { batch } from './cli/batch.ts';
 import { check } from './cli/check.ts';
 import { doctor } from './cli/doctor.ts';
 import { importConfig } from './cli/import.ts';
 import { init } from './cli/init.ts';
 import { key } from './cli/key.ts';
+import { monitor } from './cli/monitor.ts';
 import { serve } from './cli/serve.ts';
 import { VERSION } from './cli/version.ts';
 
@@ -15,6 +17,8 @@ const USAGE = `Lanyard ${VERSION}: one OpenAI-compatible endpoint for every GPU 
   lanyard doctor [--url URL]      look at everything on a request's way, and say what to do (--help: more)
   lanyard key NAME                make a key for a person or a tool
   lanyard init [--domain NAME]    write .env and certificates for this machine
+  lanyard batch submit FILE       send a file of requests; also: status, list, results, cancel, report (--help: more)
+  lanyard monitor                 watch all batches in this terminal (--help: more)
   lanyard import litellm FILE     print a LiteLLM configuration as one of Lanyard's
   lanyard version | help
 `;
@@ -42,6 +46,12 @@ switch (asked ? 'help' : command) {
     break;
   case 'init':
     process.exitCode = await init(rest, { out });
+    break;
+  case 'batch':
+    process.exitCode = await batch(rest, out, process.env);
+    break;
+  case 'monitor':
+    process.exitCode = await monitor(rest, out, process.env);
     break;
   case 'import':
     process.exitCode = await importConfig(rest, { out });

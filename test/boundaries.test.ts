@@ -89,7 +89,18 @@ const ROOMS: readonly { file: string; may: readonly string[]; never: readonly st
     never: ['./gateway.ts', './cli/serve.ts', './doctor/doctor.ts', 'undici'],
   },
   { file: 'gateway.ts', may: ['node:net', './app.ts', './fleet/fleet.ts'], never: ['undici', 'koa', 'ioredis'] },
-  { file: 'cli/serve.ts', may: ['node:fs', './banner.ts', '../gateway.ts'], never: ['yaml', 'zod', 'undici'] },
+  {
+    file: 'cli/serve.ts',
+    may: ['node:fs', './banner.ts', '../gateway.ts'],
+    never: ['yaml', 'zod', 'undici', 'ink', 'react'],
+  },
+  { file: 'cli/monitor.ts', may: ['node:util', './monitor/view.ts', './gateway-api.ts'], never: ['ink', 'react'] },
+  { file: 'cli/batch/wait.ts', may: ['node:util', '../gateway-api.ts', '../../doctor/ask.ts'], never: ['ink', 'zod'] },
+  {
+    file: 'cli/monitor/screen.ts',
+    may: ['ink', 'react', './view.ts', '../batch/record.ts', '../gateway-api.ts'],
+    never: ['yaml', 'undici', 'koa'],
+  },
 ];
 
 test.for(ROOMS)('the linter keeps src/$file to what its room may import', ({ file, may, never }) => {
