@@ -4,6 +4,7 @@ import { writeFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import { describeMachine, unfit } from './machine.ts';
 import type { Bench, Measure } from './measure.ts';
+import { batches } from './measures/batches.ts';
 import { bodies } from './measures/bodies.ts';
 import { cancel } from './measures/cancel.ts';
 import { exactness } from './measures/exactness.ts';
@@ -14,7 +15,7 @@ import { streams } from './measures/streams.ts';
 import { keep, table, toJson } from './report.ts';
 import { runRounds, type Result } from './rounds.ts';
 
-const MEASURES: readonly Measure[] = [requests, streams, idle, bodies, limits, exactness, cancel];
+const MEASURES: readonly Measure[] = [requests, streams, idle, bodies, limits, exactness, cancel, batches];
 const ROUNDS = 5;
 
 const USAGE = `usage: npm run bench -- [--quick] [--only ${MEASURES.map(({ name }) => name).join('|')}]… [--rounds N] [--json FILE] [--keep]`;

@@ -14,6 +14,8 @@ const ROOT = dirname(dirname(fileURLToPath(import.meta.url)));
 const PROGRAMS = [
   { program: 'redis-server', apt: 'redis-server', brew: 'redis' },
   { program: 'nginx', apt: 'nginx', brew: 'nginx' },
+  // The server, with initdb: the tests start their own.
+  { program: 'postgres', apt: 'postgresql', brew: 'postgresql@17' },
   // promtool comes with it.
   { program: 'prometheus', apt: 'prometheus', brew: 'prometheus' },
   { program: 'docker-compose', apt: 'docker-compose', brew: 'docker-compose' },
@@ -26,6 +28,9 @@ const PROGRAMS = [
 
 type Program = (typeof PROGRAMS)[number];
 
+/** postgresql-common reads this folder before it makes a cluster (its createcluster.conf, `include_dir`). */
+const NO_CLUSTER = '/etc/postgresql-common/createcluster.d/lanyard-setup.conf';
+
 installPrograms(PROGRAMS.filter(({ program }) => !installed(program)));
 installPythonPackages();
 
@@ -34,7 +39,7 @@ function installPrograms(missing: readonly Program[]): void {
   const names = missing.map(({ program }) => program).join(' and ');
   const commands = waysToInstall(missing);
   if (commands === undefined) stop(`The tests run ${names} for real. Install ${names} and run this again.`);
-  const shown = commands.map((command) => command.join(' ')).join(' && ');
+  const shown = commands.map((command) => command.map(quoted).join(' ')).join(' && ');
   if (!mayRun(commands)) stop(`The tests run ${names} for real. Install what is missing with:\n\n    ${shown}\n`);
   say(`The tests run ${names} for real; installing with: ${shown}`);
   for (const [file, ...args] of commands) {
@@ -53,13 +58,27 @@ function waysToInstall(missing: readonly Program[]): string[][] | undefined {
     const apt = ['env', 'DEBIAN_FRONTEND=noninteractive', 'apt-get'];
     const root = process.getuid?.() === 0 ? [] : ['sudo', '-n'];
     const packages = missing.map(({ apt }) => apt);
-    return [
+    const install = [
       [...root, ...apt, 'update', '-q'],
       [...root, ...apt, 'install', '-y', '-q', '--no-install-recommends', ...packages],
+    ];
+    if (!packages.includes('postgresql')) return install;
+    // Debian's package makes a cluster and starts it, on 5432 and at every boot. Only for this installation: whoever installs
+    // another version later may want just that.
+    return [
+      [...root, 'mkdir', '-p', dirname(NO_CLUSTER)],
+      [...root, 'sh', '-c', `echo create_main_cluster = false > ${NO_CLUSTER}`],
+      ...install,
+      [...root, 'rm', NO_CLUSTER],
     ];
   }
   if (installed('brew')) return [['brew', 'install', ...missing.map(({ brew }) => brew)]];
   return undefined;
+}
+
+/** As a shell wants it, for those who copy it. */
+function quoted(word: string): string {
+  return /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word}'`;
 }
 
 /** sudo only where it asks for no password: this must not hang in a pipeline. */
@@ -98,15 +117,29 @@ function hasPackages(folder: string): boolean {
   );
 }
 
-/** Debian keeps servers in /usr/sbin, which is not on every user's PATH. */
+/**
+ * Debian keeps servers in /usr/sbin, which is not on every user's PATH, and PostgreSQL's programs by version. (So does
+ * test/stage/postgres.ts.)
+ */
 function installed(program: string): boolean {
   const folders = [
     ...(process.env['PATH'] ?? '').split(delimiter),
     '/usr/sbin',
     '/usr/local/sbin',
     '/opt/homebrew/bin',
+    ...versions('/usr/lib/postgresql'),
+    ...versions('/opt/homebrew/opt'),
+    ...versions('/usr/local/opt'),
   ];
   return folders.some((folder) => existsSync(join(folder, program)));
+}
+
+/** `bin` of each version of PostgreSQL that has a folder there. */
+function versions(folder: string): string[] {
+  if (!existsSync(folder)) return [];
+  return readdirSync(folder)
+    .filter((entry) => /^(?:postgresql@)?\d+$/.test(entry))
+    .map((entry) => join(folder, entry, 'bin'));
 }
 
 function run(file: string, args: readonly string[]): boolean {

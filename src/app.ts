@@ -4,17 +4,20 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { Router } from '@koa/router';
 import Koa, { type Context, type Middleware } from 'koa';
+import { away, toldFault } from './batch/fault.ts';
 import { allowOrigins, corsHeaders } from './edge/cors.ts';
 import type { Handler, Malformed } from './edge/listener.ts';
 import { everyResponse, refuseAmbiguity } from './edge/refusal.ts';
-import { Reply, type Headers } from './edge/reply.ts';
+import { ClientGone, Reply, type Headers } from './edge/reply.ts';
 import { describeError } from './ops/log.ts';
 import type { Outbox } from './ops/outbox.ts';
 import { about } from './pages/about.ts';
+import { BATCH_PAGES } from './pages/batches.ts';
 import { health, ready, type Condition } from './pages/health.ts';
 import { metricsPage } from './pages/metrics.ts';
 import { listModels, oneModel } from './pages/models.ts';
 import { serve, type Ground } from './serve.ts';
+import { admit } from './steps/admit.ts';
 import { identify } from './steps/identify.ts';
 import { clientAddress, type Trusted } from './wire/address.ts';
 import { GatewayError, errorBody, errorHeaders } from './wire/errors.ts';
@@ -76,6 +79,25 @@ export function createApp(host: Host): Handler {
   router.get(/^(?:\/v1|\/v3)?\/models\/(.+)$/, async (ctx) => {
     ctx.body = oneModel(host.ground().fleet, await callerOf(ctx), rawId(ctx.path));
   });
+  for (const { method, path, answer } of BATCH_PAGES) {
+    router[method](path, async (ctx) => {
+      const { batching, config, store, metrics } = host.ground();
+      if (config.batch === undefined) throw nothingHere(ctx);
+      if (batching === undefined) throw away();
+      const caller = await callerOf(ctx);
+      using place = await admit(caller, config.limits.ip, store, metrics);
+      ctx.set(place.headers);
+      // Only now is a body wanted of who has asked first (`Expect: 100-continue`).
+      if (ctx.req.headers.expect !== undefined) ctx.res.writeContinue();
+      const left = new AbortController();
+      ctx.res.once('close', () => left.abort(new ClientGone()));
+      try {
+        ctx.body = await answer(batching.desk, ctx, caller, left.signal);
+      } catch (error) {
+        throw toldFault(error);
+      }
+    });
+  }
   router.get('/health', (ctx) => {
     ctx.body = health(host.version);
   });

@@ -4,6 +4,9 @@ import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
 import type { Socket } from 'node:net';
 import { createApp } from './app.ts';
+import { batchMeans, refuseMoving } from './batches.ts';
+import type { Batching } from './batch/batching.ts';
+import { AnswerCache } from './cache/cache.ts';
 import { Bodies } from './edge/bodies.ts';
 import { keyring } from './edge/keyring.ts';
 import { LAST_IDLE_MS, WrongSocket, listen, type Door, type OpenListener } from './edge/listener.ts';
@@ -24,7 +27,7 @@ import type { RedisEvent } from './store/fault.ts';
 import { openStore, retire, type Store } from './store/store.ts';
 import { parseRanges } from './wire/address.ts';
 import { GatewayError } from './wire/errors.ts';
-import type { Config, Listener } from './types.ts';
+import type { CacheConfig, Config, Listener } from './types.ts';
 
 export interface GatewayOptions {
   readonly config: Config;
@@ -45,6 +48,8 @@ export interface GatewayOptions {
 export interface Gateway {
   readonly listeners: readonly OpenListener[];
   readonly fleet: Fleet;
+  /** `undefined`: the configuration has none. */
+  readonly batching: Batching | undefined;
   /** What the fleet is made of now. */
   readonly kind: Kind | undefined;
   /** Takes on a new configuration whole. Rejects, with nothing changed, when a new port cannot be opened. */
@@ -98,7 +103,7 @@ export async function startGateway({
       });
     },
   };
-  const fleet = new Fleet(events, probing);
+  const fleet = new Fleet({ ...events, room: () => batching?.room() }, probing);
   const surroundings = new Surroundings(fleet, {
     ports,
     look_every_ms,
@@ -128,6 +133,11 @@ export async function startGateway({
           yield { name: id, deployments_up: candidates.filter(({ backend }) => backend.available).length };
         }
       },
+      has: () => ({ batch: batching !== undefined, cache: ground.config.cache !== undefined }),
+      lines: () => batching?.under_way,
+      waiting: () => batching?.waiting,
+      batches: async () => (await batching?.counts()) ?? new Map(),
+      cache_bytes: () => ground.cache?.bytes,
       certificates: () => certificates.read(ground.config.metrics_certificates),
     },
     version,
@@ -147,6 +157,9 @@ export async function startGateway({
   };
 
   let store = openStore(config, report);
+  let batching: Batching | undefined;
+  let opening: { stop(): Promise<void> } | undefined;
+  let cache: AnswerCache | undefined;
   let ground = groundOf(config, store);
   let proxies = parseRanges(config.limits.trusted_proxies);
   let metrics_allow = parseRanges(config.metrics_allow);
@@ -164,6 +177,8 @@ export async function startGateway({
       fleet,
       bodies,
       embeddings,
+      cache: next.cache === undefined ? undefined : (cache ??= openCache(next.cache)),
+      batching,
       log,
       metrics,
     };
@@ -212,7 +227,34 @@ export async function startGateway({
     }
   }
 
+  function openCache(first: CacheConfig): AnswerCache {
+    return new AnswerCache(() => ground.config.cache ?? first, {
+      get: async (id) => await batching?.books.answers.get(id),
+      put: async (id, body, ttl_ms) => await batching?.books.answers.put(id, body, ttl_ms),
+    });
+  }
+
+  /** Loaded only where the configuration has batches: who has none pays for none. */
+  async function openBatches(first: Config): Promise<void> {
+    const { batch, database } = first;
+    if (batch === undefined) return;
+    const { openBatchingWhenever } = await import('./batch/whenever.ts');
+    opening = await openBatchingWhenever({
+      config: () => ground.config.batch ?? batch,
+      database,
+      body_idle_ms: () => ground.config.limits.body_idle_ms,
+      answer_bytes_max: () => ground.config.cache?.store_bytes_max ?? 0,
+      keep: (id, body) => ground.cache?.put(id, body),
+      means: batchMeans(() => ground),
+      opened: (opened) => {
+        batching = opened;
+        ground = groundOf(ground.config, store);
+      },
+    });
+  }
+
   async function reload(next: Config): Promise<void> {
+    refuseMoving(ground.config, next);
     for (const { handed_over, config: had } of listeners) {
       if (!handed_over || next.listen.some(({ host, port }) => host === had.host && port === had.port)) continue;
       throw new WrongSocket(
@@ -251,6 +293,7 @@ export async function startGateway({
 
   async function stop(idle_ms = LAST_IDLE_MS): Promise<void> {
     condition = 'draining';
+    batching?.drain();
     log.info('draining', { in_flight: replies.size });
     surroundings.stop();
     for (const one of listeners) one.drain(idle_ms);
@@ -265,6 +308,7 @@ export async function startGateway({
     }
     await within(LAST_WORDS_MS, ended());
     await Promise.all(all.map((one) => one.close(CUT_MS)));
+    await opening?.stop();
     await fleet.stop();
     await store.close();
     log.info('stopped');
@@ -275,7 +319,9 @@ export async function startGateway({
     listeners = await open(config.listen, sockets);
     const told = stopping === undefined ? [] : [stopping.aborted ? undefined : once(stopping, 'abort')];
     await Promise.race([surroundings.settle(config), ...told]);
+    await openBatches(config);
   } catch (error) {
+    await opening?.stop();
     await Promise.all(listeners.map((one) => one.close(0)));
     await store.close();
     throw error;
@@ -287,6 +333,9 @@ export async function startGateway({
     },
     get kind() {
       return surroundings.kind;
+    },
+    get batching() {
+      return batching;
     },
     fleet,
     reload,

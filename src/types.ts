@@ -20,6 +20,7 @@ export interface Caller {
   readonly default_model: string | undefined;
   /** The key's own limits, beside the per-IP ones. */
   readonly limits: Limit | undefined;
+  readonly mode?: Mode | undefined;
 }
 
 /** What is asked. Readonly: a changed body is a new `Call`. */
@@ -36,6 +37,8 @@ export interface Call {
   readonly fields: Fields;
   /** How much of `body` is text for the model; counted once, when it is first asked. */
   readonly prompt_bytes: () => number;
+  /** Of class `batch`: it takes only what others leave, and this is called when they want it back. */
+  readonly yields?: () => void;
   /** For who hands `body` to a socket: it stays until the returned function is called. Absent where nothing takes it away. */
   readonly borrow?: () => () => void;
 }
@@ -103,6 +106,10 @@ export interface Outcome {
   shared: boolean;
   tokens_in: number | undefined;
   tokens_out: number | undefined;
+  /** How it was answered, where not at once. */
+  mode?: Mode;
+  /** A line of a batch, and no request of a caller's. */
+  readonly line?: boolean;
   /** Of a stream: events that came, for how fast it went. */
   tokens_told: number;
   queued_ms: number;
@@ -137,6 +144,12 @@ export interface Config {
   /** Files whose certificates' expiry is a metric; paths as written. */
   readonly metrics_certificates: readonly string[];
   readonly log_level: LogLevel;
+  /** Where batches are kept: `postgres://…`; `undefined`: SQLite in `batch.data`. */
+  readonly database: string | undefined;
+  /** `undefined`: there are no batches. */
+  readonly batch: BatchConfig | undefined;
+  /** `undefined`: no answer is kept. */
+  readonly cache: CacheConfig | undefined;
 }
 
 export type LogLevel = 'DEBUG' | 'INFO' | 'WARNING' | 'ERROR';
@@ -145,7 +158,15 @@ export interface Listener {
   readonly port: number;
   readonly host: string;
   readonly auth: 'required' | 'open';
+  /** How its calls are answered that do not say so themselves. */
+  readonly mode?: Mode | undefined;
 }
+
+/**
+ * How a call is answered: at once; as a line of a batch, whose caller waits for it or is told the batch; or out of what was
+ * answered before.
+ */
+export type Mode = 'direct' | 'batch-sync' | 'batch-async' | 'cache';
 
 export interface Key {
   readonly name: string;
@@ -154,6 +175,7 @@ export interface Key {
   readonly models: readonly string[] | undefined;
   readonly default_model: string | undefined;
   readonly limits: Limit | undefined;
+  readonly mode?: Mode | undefined;
 }
 
 /** `count` requests per `per_ms` milliseconds. */
@@ -245,6 +267,8 @@ export interface BackendConfig {
   /** `false`: a streamed call is asked whole, and told as a stream. */
   readonly streams?: boolean | undefined;
   readonly exchange?: Exchange | undefined;
+  /** `upstream`: lines of batches go through its own Files and Batch API. */
+  readonly batch?: 'upstream' | undefined;
 }
 
 /** How a backend's certificate is checked. */
@@ -284,4 +308,66 @@ export interface ModelConfig {
   readonly fallback: readonly string[];
   /** For callers: what it is good for, a temperature to begin with. The gateway reads nothing in it. */
   readonly metadata: Readonly<Record<string, string | number | boolean>>;
+  readonly mode?: Mode | undefined;
+}
+
+/** Files and batches: what is kept, how much of it, and how it is run. */
+export interface BatchConfig {
+  /** The folder of files, and of the database where it is SQLite. */
+  readonly data: string;
+  /** The largest file. */
+  readonly file_bytes_max: number;
+  /** Files of one key. */
+  readonly files_max: number;
+  /** All files of all keys. */
+  readonly store_bytes_max: number;
+  /** Left free on the disk. */
+  readonly disk_free_bytes_min: number;
+  /** How long a file is kept that does not say so itself. */
+  readonly file_age_ms: number;
+  /** Lines of one batch. */
+  readonly lines_max: number;
+  /** Unfinished batches of one key. */
+  readonly batches_max: number;
+  /** How long an ended batch is shown. */
+  readonly batch_age_ms: number;
+  /** Lines that run at once, over all backends of this gateway. */
+  readonly parallel: number;
+  /** Of a backend's slots, how many percent batches may have while others use it too. */
+  readonly share: number;
+  /** How often a line is tried that fails by the backend's fault. */
+  readonly tries: number;
+  readonly collate: Collate;
+  readonly upstream: Upstream;
+}
+
+/** How single requests are collected into batches. */
+interface Collate {
+  /** From a window's first request to its end. */
+  readonly window_ms: number;
+  readonly lines_max: number;
+  readonly bytes_max: number;
+}
+
+/** How another's Batch API is used. */
+interface Upstream {
+  /** Pauses between two looks at a batch: the first one, doubled up to the longest. */
+  readonly poll_min_ms: number;
+  readonly poll_max_ms: number;
+  /** Whether what was uploaded and fetched stays there. */
+  readonly keep_files: boolean;
+}
+
+/** Answers that are given again for the same bytes. */
+export interface CacheConfig {
+  readonly ttl_ms: number;
+  /** In this process. */
+  readonly memory_bytes_max: number;
+  /** In SQLite, or PostgreSQL. */
+  readonly store_bytes_max: number;
+  /** `deterministic`: with `temperature: 0`. */
+  readonly chat: 'deterministic' | 'all' | 'off';
+  readonly embeddings: boolean;
+  /** Whether one key gets what another one asked. */
+  readonly shared: boolean;
 }

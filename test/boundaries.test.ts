@@ -52,6 +52,35 @@ const ROOMS: readonly { file: string; may: readonly string[]; never: readonly st
     may: ['./dialect.ts', '../types.ts', '../wire/record.ts'],
     never: ['node:net', '../fleet/http.ts', '../steps/relay.ts'],
   },
+  {
+    file: 'batch/contents.ts',
+    may: ['node:crypto', './db/open.ts', 'kysely', 'kysely/migration', '@fastify/busboy', '../types.ts'],
+    never: [
+      'pg',
+      'node:sqlite',
+      'ioredis',
+      'koa',
+      '../serve.ts',
+      '../gateway.ts',
+      '../fleet/fleet.ts',
+      '../store/store.ts',
+    ],
+  },
+  {
+    file: 'batch/records/lines.ts',
+    may: ['kysely', '../tables.ts', '../db/open.ts', '../../types.ts', '../../wire/jsonl.ts'],
+    never: ['pg', 'koa', '../../fleet/fleet.ts', '../../steps/route.ts'],
+  },
+  {
+    file: 'cache/cache.ts',
+    may: ['node:crypto', './recent.ts', '../types.ts', '../wire/body.ts'],
+    never: ['kysely', 'ioredis', '../store/store.ts', '../batch/batching.ts'],
+  },
+  {
+    file: 'batch/db/open.ts',
+    may: ['node:path', 'node:sqlite', './link.ts', 'kysely', 'kysely/migration', 'pg'],
+    never: ['../contents.ts', '../../types.ts', '../../ops/log.ts', 'ioredis'],
+  },
   { file: 'fleet/fleet.ts', may: ['./backend.ts', '../types.ts'], never: ['undici'] },
   {
     file: 'ops/log.ts',

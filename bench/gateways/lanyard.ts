@@ -23,13 +23,18 @@ interface LanyardOptions extends StartOptions {
   readonly keys?: Readonly<Record<string, string>>;
   /** What the engine is given at once. */
   readonly slots?: number;
+  /** With batches, and one more engine, for them: `NIGHT_MODEL` is on it. */
+  readonly night?: { readonly url: string; readonly slots: number };
 }
+
+/** The model of the batches. */
+export const NIGHT_MODEL = 'bench-night';
 
 export const lanyard = {
   name: 'lanyard',
   look: () => ({ version: commit() }),
   async start(engine: string, options: LanyardOptions = {}): Promise<Running> {
-    const { imports = [], redis, gateways = 1, keys = {}, slots = 100_000 } = options;
+    const { imports = [], redis, gateways = 1, keys = {}, slots = 100_000, night } = options;
     const port = await freePort();
     const dir = mkdtempSync(join(tmpdir(), 'lanyard-bench-'));
     mkdirSync(join(dir, 'config'));
@@ -40,8 +45,12 @@ auth: { keys: [${Object.entries({ [KEY]: LIMIT, ...keys })
         .map(keyOf)
         .join(', ')}] }
 limits: { ip: ${LIMIT}, connections_max: 20000 }
-backends: { mock: { engine: openai, url: "${engine}", slots: ${slots} } }
-models: { ${MODEL}: [mock/${ENGINE_MODEL}] }
+backends:
+  mock: { engine: openai, url: "${engine}", slots: ${slots} }
+${night === undefined ? '' : `  night: { engine: openai, url: "${night.url}", slots: ${night.slots} }`}
+models:
+  ${MODEL}: [mock/${ENGINE_MODEL}]
+${night === undefined ? '' : `  ${NIGHT_MODEL}: [night/${ENGINE_MODEL}]\nbatch: { collate: { window: 1s } }`}
 ${redis === undefined ? '' : `redis: { url: "${redis}", gateways: ${gateways} }`}
 `,
     );

@@ -126,3 +126,48 @@ function toolCall(name: string, args: string): object {
   const choices = [{ index: 0, message, logprobs: null, finish_reason: 'tool_calls' }];
   return { id: 'chatcmpl-1', object: 'chat.completion', created: 1, model: 'there', choices };
 }
+
+/** The original service's client knows OpenAI's variables. */
+const OPENAI: Scene['env'] = ({ url, master_key }) => ({ OPENAI_BASE_URL: `${url}/v1`, OPENAI_API_KEY: master_key });
+
+/** Told of a batch, and asked for it again. */
+async function collected({ url, master_key }: Stage): Promise<void> {
+  const answer = await fetch(`${url}/v1/chat/completions`, {
+    method: 'POST',
+    headers: {
+      authorization: `Bearer ${master_key}`,
+      'content-type': 'application/json',
+      'x-lanyard-mode': 'batch-async',
+    },
+    body: JSON.stringify({ model: MODEL, messages: [{ role: 'user', content: 'Hi' }] }),
+  });
+  if (answer.status !== 202) throw new Error(`no batch: ${answer.status} ${await answer.text()}`);
+  await answer.text();
+}
+
+export const BATCH_CLIENT: readonly Scene[] = [
+  {
+    title: 'an answer',
+    args: ['--api', 'chat_completions', '--content', 'Write a joke', '--model', MODEL],
+    env: OPENAI,
+    prints: ['Role: assistant', `Content: ${SAYS}`, 'Total tokens: '],
+    asked: 1,
+  },
+  { title: 'all batches', args: ['--api', 'status_all_batches'], env: OPENAI, before: collected, prints: ['batch_'] },
+  {
+    title: 'no such batch',
+    args: ['--api', 'status_single_batch', '--batch_id', 'batch_123'],
+    env: OPENAI,
+    ends_well: false,
+    says: ['There is no such batch.'],
+    asked: 0,
+  },
+  {
+    title: 'nothing to ask',
+    args: ['--api', 'chat_completions'],
+    env: OPENAI,
+    ends_well: false,
+    says: ['--content is missing'],
+    asked: 0,
+  },
+];

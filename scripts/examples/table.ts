@@ -2,6 +2,7 @@
 import type { Scene } from './scene.ts';
 import {
   answers,
+  BATCH_CLIENT,
   breaksOff,
   CALLS_A_TOOL,
   CONNECTING,
@@ -76,6 +77,7 @@ export const EXAMPLES: readonly Example[] = [
       { ...WRONG_KEY, env: (stage) => ({ ...EMBEDDING, ...WRONG_KEY.env?.(stage) }) },
     ],
   },
+  { file: 'examples/python/client.py', language: 'python', scenes: BATCH_CLIENT },
   {
     file: 'examples/typescript/chat.ts',
     language: 'typescript',

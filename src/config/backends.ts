@@ -2,6 +2,7 @@
 import { z } from 'zod';
 import type { BackendConfig, Deployment, EngineName, Exchange, FimFamily, ModelConfig, Tls } from '../types.ts';
 import { backendUrl, optionalUrl } from './addresses.ts';
+import { mode } from './batch.ts';
 import { certificates } from './certificates.ts';
 import { glob, list, model_name, section, text } from './shapes.ts';
 import { duration, flag, whole } from './units.ts';
@@ -90,9 +91,14 @@ export const backend = section({
   streams: flag().prefault(true).describe('false: it is asked for whole answers, which are told as streams.'),
   tls: tls.optional().describe('How its certificate is checked.'),
   exchange: exchange.optional().describe('For engine token-exchange: its routes, and how its token is had.'),
+  batch: z
+    .enum(['upstream'])
+    .optional()
+    .describe('upstream: lines of batches go through its own Files and Batch API; for engine openai.'),
 })
-  .superRefine(({ engine, url, key, exchange }, context) => {
+  .superRefine(({ engine, url, key, exchange, batch }, context) => {
     const fault = (path: string, message: string): void => context.addIssue({ code: 'custom', path: [path], message });
+    if (batch !== undefined && engine !== 'openai') fault('batch', 'is for engine: openai, whose Batch API it is');
     if (engine !== 'token-exchange') {
       if (url === undefined) fault('url', URL_MISSING);
       if (exchange !== undefined) fault('exchange', 'is for engine: token-exchange');
@@ -163,8 +169,9 @@ export const model = z
         serve: deployments.describe('Who serves it.'),
         fallback: list(model_name, 'model names').prefault([]).describe('Models tried when none of these can.'),
         metadata: metadata.prefault({}).describe('Shown to callers in the list of models, as it stands.'),
+        mode: mode.optional().describe('How its calls are answered, before what the listener says.'),
       }),
     ],
-    { error: 'must be a list of deployments, or a map of serve, fallback, metadata' },
+    { error: 'must be a list of deployments, or a map of serve, fallback, metadata, mode' },
   )
   .transform((model): ModelConfig => ('serve' in model ? model : { serve: model, fallback: [], metadata: {} }));

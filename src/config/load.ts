@@ -67,7 +67,20 @@ export function parseConfig(text: string, name: string, env: Environment): Confi
   return config;
 }
 
-function toConfig({ listen, auth, limits, redis, backends, models, cors, metrics, log }: File): Config {
+function toConfig({
+  listen,
+  auth,
+  limits,
+  redis,
+  database,
+  batch,
+  cache,
+  backends,
+  models,
+  cors,
+  metrics,
+  log,
+}: File): Config {
   return {
     listen,
     keys: auth.master_key === undefined ? auth.keys : [masterKey(auth.master_key), ...auth.keys],
@@ -80,6 +93,9 @@ function toConfig({ listen, auth, limits, redis, backends, models, cors, metrics
     metrics_allow: metrics.allow,
     metrics_certificates: metrics.certificates,
     log_level: log.level,
+    database,
+    batch,
+    cache,
   };
 }
 

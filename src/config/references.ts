@@ -5,7 +5,7 @@ import type { Finding, Path } from './faults.ts';
 
 export function references(raw: unknown): Finding[] {
   const file = record(raw);
-  return [...listeners(list(file['listen'])), ...keys(file), ...models(file)];
+  return [...listeners(list(file['listen'])), ...keys(file), ...models(file), ...batches(file)];
 }
 
 function listeners(listen: readonly unknown[]): Finding[] {
@@ -67,6 +67,27 @@ function models(file: Record<string, unknown>): Finding[] {
     ...repeated(fallback.map(text), on, undefined, (first) => `is ${first} again: name each model once`),
   ]);
   return [...findings, ...circles(new Map(models.map(({ name, fallback }) => [name, fallback.map(text)])))];
+}
+
+/** What means nothing without `batch:`, or without `cache:`. */
+function batches(file: Record<string, unknown>): Finding[] {
+  const missing = (value: unknown, path: Path, needs: string): Finding[] =>
+    value === undefined || value === 'direct' || value === '' || Object.hasOwn(file, needs)
+      ? []
+      : [{ path, message: `needs \`${needs}:\` in this file: add it (\`${needs}: {}\` takes every default)` }];
+  const modes = (part: unknown, path: Path): Finding[] => {
+    const { mode } = record(part);
+    return missing(mode, [...path, 'mode'], mode === 'cache' ? 'cache' : 'batch');
+  };
+  return [
+    ...list(file['listen']).flatMap((one, index) => modes(one, ['listen', index])),
+    ...list(record(file['auth'])['keys']).flatMap((one, index) => modes(one, ['auth', 'keys', index])),
+    ...Object.entries(record(file['models'])).flatMap(([name, one]) => modes(one, ['models', name])),
+    ...Object.entries(record(file['backends'])).flatMap(([name, one]) =>
+      missing(record(one)['batch'], ['backends', name, 'batch'], 'batch'),
+    ),
+    ...missing(file['database'], ['database'], 'batch'),
+  ];
 }
 
 function undeployed(item: unknown, path: Path, backends: readonly string[]): Finding[] {

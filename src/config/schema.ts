@@ -4,6 +4,7 @@ import { z } from 'zod';
 import type { BackendConfig, Key, Limit, Listener, ModelConfig, Redis } from '../types.ts';
 import { host, isLoopback, origin, proxy, range, redisUrl } from './addresses.ts';
 import { backend, model } from './backends.ts';
+import { batch, cache, database, mode } from './batch.ts';
 import { glob, list, model_name, named, path, section, text } from './shapes.ts';
 import { digest, isCopied, weakness } from './keys.ts';
 import { duration, flag, rate, size, usualBurst, whole } from './units.ts';
@@ -20,13 +21,14 @@ const listener = section({
   host: host().prefault('127.0.0.1').describe('The address to listen on; 0.0.0.0 for every one of this machine.'),
   auth: z.enum(['required', 'open']).prefault('required').describe('open: any key or none is accepted.'),
   exposed: flag().prefault(false).describe('Says that an open listener is meant to be reached from other machines.'),
+  mode: mode.prefault('direct').describe('How its calls are answered that do not say so themselves.'),
 })
   .refine(({ auth, exposed, host }) => auth === 'required' || exposed || isLoopback(host), {
     path: ['auth'],
     error:
       'is open to everyone who reaches this address: listen on 127.0.0.1, take auth: required, or say exposed: true beside it',
   })
-  .transform(({ port, host, auth }): Listener => ({ port, host, auth }));
+  .transform(({ port, host, auth, mode }): Listener => ({ port, host, auth, mode }));
 
 const burst = whole(0, 1_000_000)
   .optional()
@@ -79,12 +81,14 @@ const key = section({
     .describe('Globs of the models it may use; all when left out.'),
   default_model: model_name.optional().describe('For requests that name no model.'),
   limits: key_limit.optional().describe('Its own limits, beside those by address.'),
-}).transform(({ name, hash, models, default_model, limits }): Key => ({
+  mode: mode.optional().describe('How its calls are answered that do not say so themselves.'),
+}).transform(({ name, hash, models, default_model, limits, mode }): Key => ({
   name,
   digest: hash,
   models,
   default_model,
   limits,
+  mode,
 }));
 
 const master_key = text
@@ -158,6 +162,9 @@ export const file = section({
   auth: auth.prefault({}).describe('Who may ask.'),
   limits: limits.prefault({}).describe('How much, and how long.'),
   redis: redis.optional().describe('Where gateways share their limits; none: in this process.'),
+  database: database.optional().describe('Where gateways share their batches; empty: SQLite in `batch.data`.'),
+  batch: batch.optional().describe('Files and batches; left out: there are none.'),
+  cache: cache.optional().describe('Answers given again for the same bytes; left out: none.'),
   backends: named(backend_name, backend, 'backends')
     .transform((map): ReadonlyMap<string, BackendConfig> => new Map(Object.entries(map)))
     .optional()

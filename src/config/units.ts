@@ -23,6 +23,9 @@ const BYTES = new Map([
   ['MiB', 1024 ** 2],
   ['GiB', 1024 ** 3],
 ]);
+const DAY_MS = 86_400_000;
+const AGE_MS = new Map([...MS, ['d', DAY_MS]]);
+const VOLUMES = new Map([...BYTES, ['TB', 1000 ** 4], ['TiB', 1024 ** 4]]);
 const PER_MS = new Map([
   ['s', 1000],
   ['min', 60_000],
@@ -44,6 +47,18 @@ export function flag() {
 export function duration(min_ms: 0 | 1) {
   const error = `must be a duration such as 250ms, 5s, 10m or 1h, or whole milliseconds, from ${min_ms}ms to 596h`;
   return measure(/^(0|[1-9]\d{0,9})(ms|s|m|h)?$/, MS, min_ms, MS_MAX, error);
+}
+
+/** Milliseconds as well, but no timer's: from `1h`, `30d` or a whole number of milliseconds, up to ten years. */
+export function age() {
+  const error = 'must be an age such as 30m, 12h or 30d, from 1s to 3650d';
+  return measure(/^(0|[1-9]\d{0,9})(ms|s|m|h|d)?$/, AGE_MS, 1000, 3650 * DAY_MS, error);
+}
+
+/** Bytes of a store, which may be more than one Buffer's: from `1MB`, `20GiB`, `2TB` or a whole number of bytes. */
+export function volume() {
+  const error = 'must be a size such as 500MB, 20GiB or 2TB, or whole bytes, from 1 to 1PB';
+  return measure(/^(0|[1-9]\d{0,15})(B|KB|MB|GB|TB|KiB|MiB|GiB|TiB)?$/, VOLUMES, 1, 1e15, error);
 }
 
 /** Bytes, from `64KiB`, `32MiB`, `10MB` or a whole number of bytes. */

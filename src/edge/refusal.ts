@@ -73,7 +73,7 @@ export function everyResponse(instance: string) {
 }
 
 /** 128 bits, 122 of them random, in 32 hexadecimal digits. */
-function requestId(): string {
+export function requestId(): string {
   const id = randomUUID();
   return `req_${id.slice(0, 8)}${id.slice(9, 13)}${id.slice(14, 18)}${id.slice(19, 23)}${id.slice(24)}`;
 }

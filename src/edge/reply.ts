@@ -27,7 +27,9 @@ const PIECE_BYTES = 256 * 1024;
 const ONE_PIECE_BYTES = 16 * 1024;
 const CR = 0x0d;
 const LF = 0x0a;
-const STREAM_TYPE = 'text/event-stream; charset=utf-8';
+/** What fills silence, and what the answer then is. White space may stand before JSON (RFC 8259 §2). */
+const STREAM = { type: 'text/event-stream; charset=utf-8', fill: KEEP_ALIVE } as const;
+const PADDED = { type: 'application/json', fill: Buffer.from(' ') } as const;
 
 export class Reply implements Sender {
   /** Aborted when the caller leaves (`ClientGone`) or the gateway ends the request (`GatewayError`). */
@@ -44,6 +46,7 @@ export class Reply implements Sender {
   readonly #outbox: Outbox;
   readonly #abort = new AbortController();
   #streamed = false;
+  #filled: typeof STREAM | typeof PADDED = STREAM;
   #silence: NodeJS.Timeout | undefined;
   /** When something was last written to a stream, or its silence began. */
   #spoke_at = 0;
@@ -90,6 +93,17 @@ export class Reply implements Sender {
   openStream(): void {
     this.#streamed = true;
     // Nobody would clear the timer of one who left while the body's last byte came in.
+    if (this.gone) return;
+    this.#spoke_at = performance.now();
+    this.#fillSilence(this.#limits.keep_alive_ms);
+  }
+
+  /**
+   * From now on silence is filled with spaces, for a whole answer that may take longer than a client waits for a head. Once
+   * they are sent the status is 200: a later failure can only cut the connection.
+   */
+  openPadded(): void {
+    this.#filled = PADDED;
     if (this.gone) return;
     this.#spoke_at = performance.now();
     this.#fillSilence(this.#limits.keep_alive_ms);
@@ -148,10 +162,17 @@ export class Reply implements Sender {
 
   /** A whole answer at once. */
   whole(status: number, headers: Headers, body: Buffer | string): void {
-    if (this.committed || this.gone) return;
+    if (this.gone) return;
+    if (this.committed) return this.#wholeAfterSpaces(status, body);
     Object.assign(this.headers, headers)['content-length'] = Buffer.byteLength(body);
     this.#response.writeHead(status, this.headers);
     this.#end(body);
+  }
+
+  #wholeAfterSpaces(status: number, body: Buffer | string): void {
+    if (this.#filled !== PADDED || this.#ended) return;
+    if (status === 200) this.#end(body);
+    else this.#response.destroy();
   }
 
   /** Refuses or fails: by status while nothing has been written, in-band after. Never `[DONE]` after a failure. */
@@ -178,14 +199,14 @@ export class Reply implements Sender {
       // Timers count whole milliseconds of a clock of their own.
       if (left_ms > 1) return this.#fillSilence(left_ms);
       const response = this.#response;
-      if (!response.writableNeedDrain && response.socket?.writableNeedDrain !== true) this.write(KEEP_ALIVE);
+      if (!response.writableNeedDrain && response.socket?.writableNeedDrain !== true) this.write(this.#filled.fill);
       this.#fillSilence(this.#limits.keep_alive_ms);
     }, wait_ms);
   }
 
   #commitStream(): void {
     if (this.committed) return;
-    this.headers['content-type'] = STREAM_TYPE;
+    this.headers['content-type'] = this.#filled.type;
     this.#response.writeHead(200, this.headers);
   }
 

@@ -98,7 +98,8 @@ export class Embeddings {
         began = true;
         return this.#get(call, inputs, able, means, send, flight);
       };
-      const got = await this.#same.join(key, begin, signal);
+      // What class `batch` holds may be taken back, and nobody else's answer must hang on it.
+      const got = call.yields === undefined ? await this.#same.join(key, begin, signal) : await begin(signal);
       Object.assign(outcome, got.told);
       if (!began) Object.assign(outcome, SHARED);
       return new Answer({ ...got.from, release: () => undefined }, heldAnswer(got.http, got.body), means.fleet);
@@ -128,7 +129,7 @@ export class Embeddings {
     }
     const small = inputs.kind === 'texts' && inputs.spans.length <= SMALL_INPUTS && call.body.length <= SMALL_BYTES;
     const busy = (candidates[0]?.backend.in_flight ?? 0) > 0;
-    if (!small || !busy || most === 1) return await send(call, signal, candidates);
+    if (!small || !busy || most === 1 || call.yields !== undefined) return await send(call, signal, candidates);
     const sendThere: Send = (one, its_signal) => send(one, its_signal, candidates);
     const most_together = Math.min(most, TOGETHER_INPUTS);
     return await this.#together(call, textsOf(call, inputs), candidates, most_together, sendThere, signal);
@@ -232,8 +233,10 @@ async function sendParts(
       got[at] = one;
     }
   };
+  // A part of class `batch` that finds no slot fails them all, and its own others would take it: one after another.
+  const at_once = call.yields === undefined ? PARTS_AT_ONCE : 1;
   try {
-    await Promise.all(Array.from({ length: Math.min(PARTS_AT_ONCE, parts.length) }, work));
+    await Promise.all(Array.from({ length: Math.min(at_once, parts.length) }, work));
   } catch (error) {
     failed.abort(error);
     throw error;

@@ -51,6 +51,8 @@ export class Backend {
   in_flight = 0;
   /** Requests it works on that are not ours, as far as it tells. */
   others = 0;
+  /** Slots that class `batch` has, by what gives each back; the youngest last. */
+  readonly lent = new Set<() => void>();
   /** While half-open: one request is finding out whether it is really back. */
   trying = false;
   /** How long a slot is held, in milliseconds: a moving average, for honest estimates. */
@@ -115,6 +117,31 @@ export class Backend {
   get free(): boolean {
     // Streams from before the outage do not stand in the way of the one that tries it.
     return this.available && this.in_flight < this.slots && !(this.health === 'half-open' && this.trying);
+  }
+
+  /** How many slots class `batch` may have of it: all while nobody else uses it, else so many percent. */
+  #lends(share: number): number {
+    const others = this.in_flight - this.lent.size + this.others;
+    return others === 0 ? this.slots : Math.floor((this.slots * share) / 100);
+  }
+
+  /** Slots that class `batch` may take now: what others leave, of a model that is in memory where others use it too. */
+  spare(name: string, share: number): number {
+    if (!this.free) return 0;
+    const others = this.in_flight - this.lent.size + this.others;
+    if (others > 0 && this.resident(name) === false) return 0;
+    if (this.health === 'half-open') return this.in_flight === 0 ? 1 : 0;
+    return Math.max(0, Math.min(this.#lends(share) - this.lent.size, this.slots - this.in_flight - this.others));
+  }
+
+  /** Takes slots back from class `batch` until `count` are, or as many as it has beyond its share: the youngest first. */
+  reclaim(share: number, count: number): void {
+    const wanted = Math.max(count, this.lent.size - this.#lends(share));
+    if (wanted <= 0) return;
+    for (const yields of [...this.lent].slice(-wanted)) {
+      this.lent.delete(yields);
+      yields();
+    }
   }
 
   /** It is loading, and will be there before so long: worth waiting for. */

@@ -16,6 +16,8 @@ export interface PublicModel {
   readonly fallback: readonly string[];
   /** What the configuration tells callers of it. */
   readonly metadata: ModelConfig['metadata'];
+  /** How its calls are answered, where the configuration says so. */
+  readonly mode?: ModelConfig['mode'];
 }
 
 /** A place on a backend for one request, given back exactly once. */
@@ -31,6 +33,8 @@ export interface FleetEvents {
   health(backend: Backend, was: Backend['health']): void;
   /** Its certificate is not looked at, as the configuration says. */
   unverified(backend: Backend): void;
+  /** It may have room for one more. */
+  room?(): void;
 }
 
 /** How backends are asked whether they live. */
@@ -53,7 +57,7 @@ export class Fleet {
   readonly #retired = new Set<Backend>();
   readonly #events: FleetEvents;
   readonly #pace: Probing;
-  #config: Pick<Config, 'models'> = { models: undefined };
+  #config: Pick<Config, 'models' | 'batch'> = { models: undefined, batch: undefined };
   #models: ReadonlyMap<string, PublicModel> = new Map();
   #retrying = 0;
   #stopped = false;
@@ -83,11 +87,11 @@ export class Fleet {
    * removed ones finish what they carry and close. Resolves once every new backend has been probed.
    */
   async configure(
-    config: Pick<Config, 'models' | 'limits'>,
+    config: Pick<Config, 'models' | 'limits'> & Partial<Pick<Config, 'batch'>>,
     backends: ReadonlyMap<string, BackendConfig>,
     demo?: string,
   ): Promise<void> {
-    this.#config = config;
+    this.#config = { models: config.models, batch: config.batch };
     const { connect_ms } = config.limits;
     for (const [name, backend] of this.#backends) {
       const unchanged = backend.connect_ms === connect_ms && same(backends.get(name), backend.config);
@@ -105,10 +109,37 @@ export class Fleet {
     await Promise.all(added.map((backend) => this.#probe(backend)));
   }
 
-  /** A slot on the first candidate that has one, or `undefined`: then it is for `queue.wait`. */
-  hold(candidates: readonly Candidate[]): Slot | undefined {
-    const candidate = candidates.find(({ backend }) => backend.free);
-    return candidate === undefined ? undefined : this.#slot(candidate);
+  /**
+   * A slot on the first candidate that has one, or `undefined`: then it is for `wait`. With `yields` it is of class `batch`:
+   * of what others leave, and `yields` is called when they want it back.
+   */
+  hold(candidates: readonly Candidate[], yields?: () => void): Slot | undefined {
+    const candidate =
+      yields === undefined
+        ? candidates.find(({ backend }) => backend.free)
+        : candidates.find((one) => this.#spare(one) > 0);
+    return candidate === undefined ? undefined : this.#slot(candidate, yields);
+  }
+
+  /** How many more calls of class `batch` there is room for on these. */
+  spare(candidates: readonly Candidate[]): number {
+    const backends = new Set<Backend>();
+    let sum = 0;
+    for (const candidate of candidates) {
+      if (backends.has(candidate.backend)) continue;
+      const spare = this.#spare(candidate);
+      if (spare > 0) backends.add(candidate.backend);
+      sum += spare;
+    }
+    return sum;
+  }
+
+  #spare({ backend, name }: Candidate): number {
+    return this.queue.awaits(backend) ? 0 : backend.spare(name, this.#share);
+  }
+
+  get #share(): number {
+    return this.#config.batch?.share ?? 0;
   }
 
   /** Waits for a slot on any of the candidates; see `Queue.wait` for how it ends otherwise. */
@@ -118,6 +149,8 @@ export class Fleet {
     patience: { wait_ms: number; length_max: number },
     signal: AbortSignal,
   ): Promise<Slot> {
+    // What class `batch` holds goes to who waits, at once: one slot for each.
+    candidates.find(({ backend }) => backend.available && backend.lent.size > 0)?.backend.reclaim(this.#share, 1);
     try {
       return await this.queue.wait(model, candidates, patience, signal);
     } finally {
@@ -169,11 +202,13 @@ export class Fleet {
     await Promise.all([...this.#backends.values(), ...this.#retired].map((backend) => backend.destroy()));
   }
 
-  #slot(candidate: Candidate): Slot {
+  #slot(candidate: Candidate, yields?: () => void): Slot {
     const { backend } = candidate;
     const since = performance.now();
     const tries = backend.health === 'half-open';
     backend.in_flight += 1;
+    if (yields !== undefined) backend.lent.add(yields);
+    else if (backend.lent.size > 0) backend.reclaim(this.#share, 0);
     if (tries) backend.trying = true;
     let held = true;
     return {
@@ -182,6 +217,7 @@ export class Fleet {
         if (!held) return;
         held = false;
         backend.in_flight -= 1;
+        if (yields !== undefined) backend.lent.delete(yields);
         if (tries) backend.trying = false;
         backend.hold_ms += (performance.now() - since - backend.hold_ms) / 8;
         this.#offer(backend);
@@ -192,6 +228,7 @@ export class Fleet {
 
   #offer(backend: Backend): void {
     this.queue.offer(backend, (candidate) => this.#slot(candidate));
+    this.#events.room?.();
   }
 
   async #probe(backend: Backend): Promise<void> {
@@ -263,6 +300,13 @@ export class Fleet {
     const found = this.#backends.get(backend);
     return found === undefined ? [] : [{ backend: found, name, model, deployment }];
   }
+}
+
+/** Where a model's lines go that none of our own engines has; `undefined`: here. */
+export function upstreamOf(model: PublicModel | undefined): Candidate | undefined {
+  const candidates = model?.candidates ?? [];
+  if (candidates.some(({ backend }) => backend.config.batch !== 'upstream')) return undefined;
+  return candidates.find(({ backend }) => backend.available) ?? candidates[0];
 }
 
 /** What `/v1/models` tells of a public model: the smallest context and the capabilities all its deployments share. */

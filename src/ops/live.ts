@@ -13,6 +13,14 @@ export interface Live {
   redis_up(): boolean | undefined;
   backends(): Iterable<BackendNow>;
   models(): Iterable<ModelNow>;
+  /** Whether the configuration has them. */
+  has(): { readonly batch: boolean; readonly cache: boolean };
+  /** Lines of batches under way here; `undefined` without batches, as those below. */
+  lines(): number | undefined;
+  /** Clients that wait for a batch's answer. */
+  waiting(): number | undefined;
+  batches(): Promise<ReadonlyMap<string, number>>;
+  cache_bytes(): number | undefined;
   certificates(): Promise<readonly CertificateNow[]>;
 }
 
@@ -73,6 +81,10 @@ export function openLive(live: Live, registry: Registry): void {
     const up = live.redis_up();
     return up === undefined ? undefined : Number(up);
   });
+  single('lanyard_batch_lines_in_flight', 'Lines of batches on our own engines.', () => live.lines());
+  single('lanyard_batch_waiting', "Clients that wait for a batch's answer.", () => live.waiting());
+  each('lanyard_batches', 'Batches by status, over all gateways of the database.', 'status', () => live.batches());
+  single('lanyard_cache_bytes', 'Answers kept in this process.', () => live.cache_bytes());
   each(
     'lanyard_backend_up',
     'Whether requests are sent to the backend.',

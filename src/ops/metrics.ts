@@ -28,6 +28,10 @@ const REDIS = ['connect', 'timeout', 'auth', 'readonly', 'oom', 'other'].map((ki
  */
 const GATHERED_MAX = 256;
 
+/** `completed` and `failed` are for good; `yielded` to others, `waited` for an engine, and `retried` run again. */
+const LINE_RESULTS = ['completed', 'failed', 'yielded', 'waited', 'retried'] as const;
+export type LineResult = (typeof LINE_RESULTS)[number];
+
 export type Metrics = ReturnType<typeof openMetrics>;
 
 export function openMetrics(live: Live, version: string) {
@@ -135,6 +139,23 @@ export function openMetrics(live: Live, version: string) {
 
   const refused = (code: string): void => errors.inc({ code });
 
+  const cached = counter('lanyard_cache_requests_total', 'Requests looked for in the cache.', ['result'], () =>
+    live.has().cache ? ['hit', 'miss'].map((result) => ({ result })) : [],
+  );
+  const collected = counter('lanyard_collected_requests_total', 'Requests that joined a batch.', ['mode'], () =>
+    live.has().batch ? ['batch-sync', 'batch-async'].map((mode) => ({ mode })) : [],
+  );
+  const lines = counter(
+    'lanyard_batch_lines_total',
+    'Lines of batches on our own engines, by what became of them.',
+    ['result'],
+    () => (live.has().batch ? LINE_RESULTS.map((result) => ({ result })) : []),
+  );
+  const shards = counter('lanyard_upstream_batches_total', "What was done with batches at backends' own Batch API.", [
+    'backend',
+    'event',
+  ]);
+
   const limiter = counter(
     'lanyard_limiter_decisions_total',
     'By scope, decision and where it was made.',
@@ -156,14 +177,16 @@ export function openMetrics(live: Live, version: string) {
 
   function count(outcome: Outcome, now: number): void {
     const { model, backend, key } = outcome;
+    if (outcome.line === true) return spent(outcome);
     requests.inc({ model, backend, status: String(outcome.status), end: outcome.end });
     by_key.inc({ key, model, end: outcome.end });
     if (outcome.code !== '') refused(outcome.code);
+    // What a batch answers, its caller does not wait for as for other answers; the cache's take no time.
+    if (outcome.mode !== undefined) return;
     duration.observe({ model, backend }, (now - outcome.started_at) / 1000);
     queue.observe({ model }, outcome.queued_ms / 1000);
     retries.inc({ model }, outcome.retries);
-    if (outcome.tokens_in !== undefined) tokens.inc({ model, backend, key, direction: 'in' }, outcome.tokens_in);
-    if (outcome.tokens_out !== undefined) tokens.inc({ model, backend, key, direction: 'out' }, outcome.tokens_out);
+    spent(outcome);
     if (outcome.cancel_ms !== undefined) {
       cancel.observe({ backend }, outcome.cancel_ms / 1000);
       after.inc({ backend }, outcome.cancel_ms * paceOf(outcome, now));
@@ -175,6 +198,12 @@ export function openMetrics(live: Live, version: string) {
     if (outcome.tokens_out !== undefined && outcome.tokens_out > 1) {
       each.observe({ model, backend }, (now - outcome.first_byte_at) / 1000 / (outcome.tokens_out - 1));
     }
+  }
+
+  /** Of a line of a batch only this: how long it took is nobody's waiting. */
+  function spent({ model, backend, key, tokens_in, tokens_out }: Outcome): void {
+    if (tokens_in !== undefined) tokens.inc({ model, backend, key, direction: 'in' }, tokens_in);
+    if (tokens_out !== undefined) tokens.inc({ model, backend, key, direction: 'out' }, tokens_out);
   }
 
   return {
@@ -196,6 +225,14 @@ export function openMetrics(live: Live, version: string) {
       ['backend'],
       () => backends().map((backend) => ({ backend })),
     ),
+    /** A request that might have been in the cache. */
+    cached: (result: 'hit' | 'miss'): void => cached.inc({ result }),
+    /** A request that joins a batch. */
+    collected: (mode: string): void => collected.inc({ mode }),
+    /** A line of a batch on our own engines. */
+    line: (result: LineResult): void => lines.inc({ result }),
+    /** What became of a batch at another's Batch API, and of what was asked of it. */
+    upstream: (event: string, backend: string, by = 1): void => shards.inc({ event, backend }, by),
     log_lost: counter('lanyard_account_failures_total', 'Outcomes that could not be written down.', []),
     redis_errors: counter('lanyard_redis_errors_total', 'Calls to Redis that failed, by kind.', ['kind'], () =>
       live.redis_up() === undefined ? [] : REDIS,

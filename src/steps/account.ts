@@ -9,7 +9,7 @@ export function account(outcome: Outcome, log: Log, metrics: Metrics): void {
     const now = performance.now();
     metrics.record(outcome, now);
     const first = outcome.first_byte_at;
-    log.info('request', {
+    log.info(outcome.line === true ? 'line' : 'request', {
       id: outcome.id,
       endpoint: outcome.endpoint,
       key: outcome.key,

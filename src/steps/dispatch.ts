@@ -40,7 +40,7 @@ export async function dispatch(
   try {
     for (;;) {
       signal.throwIfAborted();
-      const slot = fleet.hold(left) ?? (await wait(call, left, means, signal, outcome));
+      const slot = fleet.hold(left, call.yields) ?? (await wait(call, left, means, signal, outcome));
       const { backend } = slot;
       outcome.model = slot.model;
       outcome.backend = backend.name;
@@ -83,6 +83,10 @@ async function wait(
   signal: AbortSignal,
   outcome: Attempt,
 ): Promise<Slot> {
+  // Class `batch` never stands in the way of who waits: whoever runs it asks again when there is room.
+  if (call.yields !== undefined) {
+    throw new GatewayError('server_is_overloaded', 'Others use every backend of this model.', { cause: 'no room' });
+  }
   const since = performance.now();
   const patience = { wait_ms: Math.max(limits.queue_wait_ms - outcome.queued_ms, 0), length_max: limits.queue_length };
   try {

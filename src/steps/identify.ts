@@ -23,8 +23,8 @@ export function identify(
   const bucket = bucketOf(address);
   const key = text !== undefined && given.length === 1 ? keys.find(text) : undefined;
   if (key !== undefined) {
-    const { name, models, default_model, limits } = key;
-    return { key: name, admin: name === 'master', address, bucket, models, default_model, limits };
+    const { name, models, default_model, limits, mode } = key;
+    return { key: name, admin: name === 'master', address, bucket, models, default_model, limits, mode };
   }
   if (listener.auth === 'open') {
     return {

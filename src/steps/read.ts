@@ -2,12 +2,11 @@
 import type { IncomingMessage } from 'node:http';
 import type { Bodies } from '../edge/bodies.ts';
 import type { Reply } from '../edge/reply.ts';
-import { isNull, readBoolean, readString, scanMember, scanObject, valueKind } from '../wire/body.ts';
+import { callFrom } from '../wire/call.ts';
 import { GatewayError } from '../wire/errors.ts';
 import { Gather } from '../wire/gather.ts';
 import { Lent } from '../wire/lent.ts';
-import { promptBytes } from '../wire/prompt.ts';
-import type { Call, Caller, Endpoint, Fields, Limits } from '../types.ts';
+import type { Call, Caller, Endpoint, Limits } from '../types.ts';
 
 interface Means {
   readonly config: { readonly limits: Limits };
@@ -48,16 +47,8 @@ function callOf(body: Buffer, endpoint: Endpoint, caller: Caller, { bodies }: Me
     give_back?.();
   };
   try {
-    const fields = scanObject(body);
-    let prompt_bytes: number | undefined;
     return {
-      endpoint,
-      model: modelOf(body, fields, caller),
-      streamed: endpoint !== 'embeddings' && flag(body, fields, 'stream'),
-      wants_usage: wantsUsage(body, fields),
-      body,
-      fields,
-      prompt_bytes: () => (prompt_bytes ??= promptBytes(endpoint, body, fields)),
+      ...callFrom(body, endpoint, caller.default_model),
       ...(lent === undefined ? {} : { borrow: () => lent.borrow() }),
       [Symbol.dispose]: release,
     };
@@ -137,37 +128,4 @@ function readBody(request: IncomingMessage, { config: { limits }, bodies }: Mean
     });
     if (reply.signal.aborted) leave();
   });
-}
-
-function modelOf(body: Buffer, fields: Fields, { default_model }: Caller): string {
-  const field = fields.members.get('model');
-  if (field === undefined) {
-    if (default_model !== undefined) return default_model;
-    throw new GatewayError('missing_required_parameter', 'The field "model" is required.', { param: 'model' });
-  }
-  const model = readString(body, field);
-  if (model === undefined || model === '') {
-    throw new GatewayError('invalid_value', 'The field "model" must be a non-empty string.', { param: 'model' });
-  }
-  return model;
-}
-
-function wantsUsage(body: Buffer, fields: Fields): boolean {
-  const field = fields.members.get('stream_options');
-  if (field === undefined || isNull(body, field)) return false;
-  if (valueKind(body, field) !== 'object') {
-    throw new GatewayError('invalid_value', 'The field "stream_options" must be an object.', {
-      param: 'stream_options',
-    });
-  }
-  return flag(body, scanMember(body, field), 'include_usage', 'stream_options.include_usage');
-}
-
-function flag(body: Buffer, { members }: Fields, name: string, param = name): boolean {
-  const field = members.get(name);
-  if (field === undefined || isNull(body, field)) return false;
-  const value = readBoolean(body, field);
-  if (value === undefined)
-    throw new GatewayError('invalid_value', `The field "${param}" must be true or false.`, { param });
-  return value;
 }

@@ -16,13 +16,16 @@ import { asStream } from '../wire/tell.ts';
 import { estimated, guessTokens, type Usage } from '../wire/usage.ts';
 import type { Call, Limits, Outcome } from '../types.ts';
 
+/** Where an answer goes: to a caller, or down in a batch. */
+export type Sink = Pick<Reply, 'headers' | 'signal' | 'write' | 'drained' | 'endStream' | 'whole'>;
+
 interface Means {
   readonly metrics: Metrics;
   readonly config: { readonly limits: Limits };
 }
 
 /** @throws GatewayError when the backend breaks off or makes no sense, or the reply's signal's reason */
-export async function relay(answer: Answer, call: Call, reply: Reply, means: Means, outcome: Outcome): Promise<void> {
+export async function relay(answer: Answer, call: Call, reply: Sink, means: Means, outcome: Outcome): Promise<void> {
   reply.headers['x-lanyard-model'] = inHeader(outcome.model);
   reply.headers['x-lanyard-backend'] = answer.backend.name;
   try {
@@ -40,7 +43,7 @@ export async function relay(answer: Answer, call: Call, reply: Reply, means: Mea
 async function relayStream(
   answer: Answer,
   call: Call,
-  reply: Reply,
+  reply: Sink,
   { metrics, config }: Means,
   outcome: Outcome,
 ): Promise<void> {
@@ -109,7 +112,7 @@ async function readAsStream(answer: Answer, limits: Limits, signal: AbortSignal)
   throw new GatewayError('upstream_invalid', 'The backend did not stream its answer.', { cause: 'no event stream' });
 }
 
-async function relayWhole(answer: Answer, call: Call, reply: Reply, limits: Limits, outcome: Outcome): Promise<void> {
+async function relayWhole(answer: Answer, call: Call, reply: Sink, limits: Limits, outcome: Outcome): Promise<void> {
   const embeds = call.endpoint === 'embeddings';
   const sense = await readSense(answer, limits, reply.signal, !embeds);
   outcome.first_byte_at = performance.now();

@@ -24,16 +24,7 @@ export function route(
   patience_ms = 0,
   policy: Policy = warmThenLeastLoaded,
 ): readonly Candidate[] {
-  const model = models.get(call.model);
-  if (model === undefined || !mayUse(caller, call.model)) {
-    throw new GatewayError(
-      'model_not_found',
-      `The model "${nameFor(call.model)}" does not exist or this key may not use it.`,
-      {
-        param: 'model',
-      },
-    );
-  }
+  const model = published(caller, call.model, models);
   const chain = withFallbacks(model, models).filter(({ id }) => mayUse(caller, id));
   const free: Candidate[] = [];
   const full: Candidate[] = [];
@@ -76,6 +67,14 @@ export function route(
     throw new GatewayError('context_length_exceeded', message, { param, cause: 'estimate' });
   }
   return full.length === 0 ? free : [...free, ...full];
+}
+
+/** The model of this name, whoever can answer for it now. @throws GatewayError `model_not_found` */
+export function published(caller: Caller, name: string, models: ReadonlyMap<string, PublicModel>): PublicModel {
+  const model = models.get(name);
+  if (model !== undefined && mayUse(caller, name)) return model;
+  const message = `The model "${nameFor(name)}" does not exist or this key may not use it.`;
+  throw new GatewayError('model_not_found', message, { param: 'model' });
 }
 
 const PARAMS = { 'chat/completions': 'messages', completions: 'prompt', embeddings: 'input' } as const;

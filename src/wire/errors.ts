@@ -15,8 +15,13 @@ const CODES = {
   forbidden: [403, 'permission_error'],
   model_not_found: [404, 'invalid_request_error'],
   unknown_url: [404, 'invalid_request_error'],
+  file_not_found: [404, 'invalid_request_error'],
+  batch_not_found: [404, 'invalid_request_error'],
+  not_in_cache: [404, 'invalid_request_error'],
   method_not_allowed: [405, 'invalid_request_error'],
   request_timeout: [408, 'timeout_error'],
+  idempotency_conflict: [409, 'invalid_request_error'],
+  batch_cancelled: [409, 'invalid_request_error'],
   request_too_large: [413, 'invalid_request_error'],
   unsupported_media_type: [415, 'invalid_request_error'],
   headers_too_large: [431, 'invalid_request_error'],
@@ -27,6 +32,8 @@ const CODES = {
   // Ours.
   internal_error: [500, 'server_error'],
   limits_unavailable: [503, 'server_error'],
+  batches_unavailable: [503, 'server_error'],
+  insufficient_storage: [507, 'server_error'],
   shutting_down: [503, 'server_error'],
   // The backend's.
   upstream_unreachable: [502, 'server_error'],
@@ -40,6 +47,7 @@ const CODES = {
   server_is_overloaded: [503, 'server_error'],
   model_loading: [503, 'server_error'],
   upstream_timeout: [504, 'server_error'],
+  batch_expired: [504, 'server_error'],
 } as const satisfies Record<string, readonly [status: number, type: string]>;
 
 export type ErrorCode = keyof typeof CODES;

@@ -138,7 +138,7 @@ function isUnknownModel(status: number, { message, code, type, param }: Refusal)
 }
 
 /** What may be told to the caller of an engine's own words. */
-function clean(text: string, secrets: readonly string[]): string {
+export function clean(text: string, secrets: readonly string[]): string {
   let told = text;
   // The longest first: a URL goes whole, not as what is left around its host.
   for (const secret of secrets.filter((each) => each.length >= 4).toSorted((a, b) => b.length - a.length)) {

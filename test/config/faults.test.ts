@@ -17,7 +17,7 @@ const REDIS =
 const OPEN =
   'listen[0].auth is open to everyone who reaches this address: listen on 127.0.0.1, take auth: required, or say exposed: true beside it';
 const NAME = 'must be 1 to 64 letters, digits or . _ -, not `master` or `open`, and never the key itself';
-const TOP = 'Allowed here: listen, auth, limits, redis, backends, models, cors, metrics, log';
+const TOP = 'Allowed here: listen, auth, limits, redis, database, batch, cache, backends, models, cors, metrics, log';
 
 describe('one option at fault', () => {
   test.each<[what: string, text: string, fault: string]>([
@@ -31,7 +31,7 @@ describe('one option at fault', () => {
     [
       'a file that is no map',
       '- 1',
-      '1:1 the file must be a map of listen, auth, limits, redis, backends, models, cors, metrics, log',
+      '1:1 the file must be a map of listen, auth, limits, redis, database, batch, cache, backends, models, cors, metrics, log',
     ],
     [
       'no listener',
@@ -255,13 +255,13 @@ describe('many faults at once', () => {
     ].join('\n');
     expect(faultsOf(text, { PORT: 'many', LOG_LEVEL: 'info' })).toEqual([
       `f.yaml:2:13 listen[0].port ${NUMBER} 0 to 65535`,
-      'f.yaml:2:22 unknown key "hots"; did you mean "host"? Allowed here: port, host, auth, exposed',
+      'f.yaml:2:22 unknown key "hots"; did you mean "host"? Allowed here: port, host, auth, exposed, mode',
       'f.yaml:4:15 auth.master_key reads NO_SUCH, which is not set; set it in the environment or in .env, or write ${NO_SUCH:-default}',
       'f.yaml:6:1 this key stands twice in one map: keep one',
       `f.yaml:8:16 backends.rack.url ${URL}`,
       'f.yaml:10:7 models.m[0] names an unknown backend "rakc"; did you mean "rack"? Backends of this file: rack',
       'f.yaml:11:6 models.n needs `serve`, which must be a list of deployments',
-      'f.yaml:11:8 unknown key "serv"; did you mean "serve"? Allowed here: serve, fallback, metadata',
+      'f.yaml:11:8 unknown key "serv"; did you mean "serve"? Allowed here: serve, fallback, metadata, mode',
       'f.yaml:11:35 models.n.fallback[0] names an unknown model "o": it must be one of `models`',
       'environment: PORT must be a whole number from 0 to 65535',
       'environment: LOG_LEVEL must be DEBUG, INFO, WARNING or ERROR; did you mean "INFO"?',

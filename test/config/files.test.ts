@@ -18,6 +18,8 @@ const ENV = {
   AUTH_CODE: 'code',
   CHAT_API_URL: 'https://api.example.org/chat',
   EMBEDDING_API_URL: 'https://api.example.org/embeddings',
+  // And config/examples/batch.yaml.
+  OPENAI_API_KEY: 'sk-of-the-team-at-openai',
 };
 const at = (path: string): string => new URL(`../../${path}`, import.meta.url).pathname;
 const text = (path: string): string => readFileSync(at(path), 'utf8');

@@ -83,7 +83,7 @@ describe('a value from the environment', () => {
       'f.yaml',
       { P: '8080', O: 'open', I: '90s', Q: '7', OFF: 'off' },
     );
-    expect(config.listen).toEqual([{ port: 8080, host: '0.0.0.0', auth: 'open' }]);
+    expect(config.listen).toEqual([{ port: 8080, host: '0.0.0.0', auth: 'open', mode: 'direct' }]);
     expect(config.limits).toMatchObject({ idle_ms: 90_000, queue_length: 7, ip: undefined });
   });
 

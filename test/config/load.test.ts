@@ -9,7 +9,7 @@ const HASH = `sha256:${'0123456789abcdef'.repeat(4)}`;
 const BACKENDS = 'backends:\n  desk: { url: "http://10.0.0.11:11434" }\n';
 
 const DEFAULTS: Config = {
-  listen: [{ port: 4000, host: '127.0.0.1', auth: 'required' }],
+  listen: [{ port: 4000, host: '127.0.0.1', auth: 'required', mode: 'direct' }],
   keys: [],
   auth_failures: { count: 30, per_ms: 60_000 },
   limits: {
@@ -38,6 +38,9 @@ const DEFAULTS: Config = {
   metrics_allow: [],
   metrics_certificates: [],
   log_level: 'INFO',
+  database: undefined,
+  batch: undefined,
+  cache: undefined,
 };
 
 function parse(text: string, env: Record<string, string> = {}): Config {
@@ -69,10 +72,10 @@ describe('a configuration', () => {
     const text =
       'listen: [{ port: 0 }, { port: 0 }, { port: 4001, host: "::", auth: open, exposed: true }, { port: 5, host: localhost, auth: open }]';
     expect(parse(text).listen).toEqual([
-      { port: 0, host: '127.0.0.1', auth: 'required' },
-      { port: 0, host: '127.0.0.1', auth: 'required' },
-      { port: 4001, host: '::', auth: 'open' },
-      { port: 5, host: 'localhost', auth: 'open' },
+      { port: 0, host: '127.0.0.1', auth: 'required', mode: 'direct' },
+      { port: 0, host: '127.0.0.1', auth: 'required', mode: 'direct' },
+      { port: 4001, host: '::', auth: 'open', mode: 'direct' },
+      { port: 5, host: 'localhost', auth: 'open', mode: 'direct' },
     ]);
   });
 

@@ -249,7 +249,7 @@ describe('it agrees with', () => {
       LITELLM_MASTER_KEY: KEY,
       REDIS_URL: service('gateway').environment?.['REDIS_URL'],
     });
-    expect(config.listen).toEqual([{ port: 4000, host: '0.0.0.0', auth: 'required' }]);
+    expect(config.listen).toEqual([{ port: 4000, host: '0.0.0.0', auth: 'required', mode: 'direct' }]);
     expect(config.limits.trusted_proxies).toEqual([addressOf(service('nginx'), 'front')]);
     expect(config.metrics_allow).toEqual([addressOf(service('prometheus'), 'watch')]);
     expect(config.metrics_certificates).toEqual(['/etc/lanyard/certs/fullchain.pem']);

@@ -8,7 +8,7 @@ import { path } from './rules.ts';
 
 test('its rows are what a team looks for, in that order', () => {
   const rows = BOARD.panels.filter(({ type }) => type === 'row').map(({ title }) => title);
-  expect(rows).toEqual(['Now', 'Speed', 'Use', 'Refusals', 'Failures', 'Process']);
+  expect(rows).toEqual(['Now', 'Speed', 'Use', 'Refusals', 'Failures', 'Batches', 'Process']);
 });
 
 test('panels have an id each and share no place', () => {

@@ -6,6 +6,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, onTestFinished, test } from 'vitest';
+import { startBatchApi } from '../engines/batch-api.ts';
 import { startEngine, type FakeEngine } from '../engines/engine.ts';
 import { call } from '../stage/caller.ts';
 import { KEY } from '../stage/gateway.ts';
@@ -170,7 +171,10 @@ interface Engines {
   readonly cold: FakeEngine;
 }
 
-type Ask = (body: object, to?: { readonly path?: string; readonly key?: string }) => Promise<number>;
+type Ask = (
+  body: object,
+  to?: { readonly path?: string; readonly key?: string; readonly mode?: string },
+) => Promise<number>;
 
 /** Answers of every kind, refusals of every kind, and failures of every kind. */
 async function day(gateway: Lanyard, { rack, small, broken }: Engines, ask: Ask, cold: string): Promise<void> {
@@ -182,6 +186,10 @@ async function day(gateway: Lanyard, { rack, small, broken }: Engines, ask: Ask,
   expect(await ask({ model: 'none' })).toBe(404);
   expect(await ask({ model: MODEL }, { key: 'sk-wrong' })).toBe(401);
   expect(await ask({}, { path: '/v1/nowhere' })).toBe(404);
+
+  // Batches here and elsewhere, and what is asked twice.
+  for (const model of [MODEL, 'far']) expect(await ask({ model }, { mode: 'batch-async' })).toBe(202);
+  for (let n = 0; n < 2; n += 1) expect(await ask({ model: MODEL, temperature: 0 })).toBe(200);
 
   // Alice may have one request at once; the only slot of `small` is taken, so another waits in vain.
   small.next({ kind: 'hold_after', events: 1 });
@@ -221,10 +229,10 @@ async function reloads(gateway: Lanyard): Promise<void> {
 }
 
 function asker(gateway: Lanyard): Ask {
-  return async (body, { path = CHAT, key = KEY } = {}) => {
+  return async (body, { path = CHAT, key = KEY, mode = 'direct' } = {}) => {
     const answer = await fetch(`${gateway.url}${path}`, {
       method: 'POST',
-      headers: { authorization: `Bearer ${key}`, 'content-type': 'application/json' },
+      headers: { authorization: `Bearer ${key}`, 'content-type': 'application/json', 'x-lanyard-mode': mode },
       body: JSON.stringify({ messages: [], ...body }),
     });
     await answer.text();
@@ -255,6 +263,7 @@ async function stage() {
     execFileSync(findProgram('openssl'), made.split(' '), { stdio: 'pipe' });
     return pem;
   };
+  const api = await startBatchApi();
   const files = [certificate('soon.pem', 10), certificate('later.pem', 60), join(folder, 'nowhere.pem')];
   const hash = createHash('sha256').update(ALICE).digest('hex');
   const gateway = await startLanyard({
@@ -265,7 +274,14 @@ auth: { keys: [{ name: alice, hash: "sha256:${hash}", limits: { parallel: 1 } }]
 limits: { ip: off, queue_wait_ms: 50ms }
 redis: ${redis.url}
 metrics: { certificates: ${JSON.stringify(files)} }
+batch:
+  data: data
+  disk_free_bytes_min: 1
+  collate: { window: 100ms }
+  upstream: { poll_min: 100ms, poll_max: 200ms }
+cache: {}
 backends:
+  cloud: { engine: openai, url: "${api.url}/v1", key: sk-upstream-test, batch: upstream }
   rack: { engine: vllm, url: "${engines.rack.url}" }
   small: { engine: vllm, url: "${engines.small.url}", slots: 1 }
   broken: { engine: vllm, url: "${engines.broken.url}" }
@@ -277,6 +293,7 @@ models:
   brittle: [broken/x]
   either: [broken/x, rack/x]
   gone: [dead/x]
+  far: [cloud/gpt-4o-mini]
   cold: [cold/x]
   cold-too: [cold/y]
 `,

@@ -44,7 +44,7 @@ function unknown(words: string): string | undefined {
     const [, name = '', rest = ''] = command;
     if (!COMMANDS.includes(name)) return `no such command: ${name}`;
     const options = rest.match(/--[a-z-]+/g) ?? [];
-    const known = USAGE + (['doctor', 'init', 'import'].includes(name) ? help(name, '--help') : '');
+    const known = USAGE + (['doctor', 'init', 'import', 'batch', 'monitor'].includes(name) ? help(name, '--help') : '');
     return options.every((option) => known.includes(option)) ? undefined : `no such option: ${options.join(' ')}`;
   }
   const script = /^npm run ([a-z:]+)/.exec(words)?.[1];

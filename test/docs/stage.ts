@@ -53,7 +53,9 @@ export async function openStage(): Promise<Stage> {
   symlinkSync(join(ROOT, 'node_modules'), join(dir, 'node_modules'));
 
   const port = await freePort();
-  const team = TEAM.replaceAll('http://10.0.0.11:11434', desk.url).replaceAll('http://10.0.0.12:8000', rack.url);
+  const engines = TEAM.replaceAll('http://10.0.0.11:11434', desk.url).replaceAll('http://10.0.0.12:8000', rack.url);
+  // As docs/BATCHES.md has its reader add.
+  const team = `batch: { disk_free_bytes_min: 1 }\ncache: {}\n${engines}`;
   const gateway = await startLanyard({ dir, yaml: team, dotenv: `LITELLM_MASTER_KEY=${KEY}\nPORT=${port}\n` });
   const front = await openFront('ip: off', [['proxy_pass http://gateway;', `proxy_pass http://127.0.0.1:${port};`]]);
   const ports = { lan: new URL(front.lan).port, tls: new URL(front.tls).port, plain: new URL(front.plain).port };
@@ -91,6 +93,7 @@ exec '${process.execPath}' '${join(ROOT, 'src/main.ts')}' "$@"
       PATH: `${bin}:${join(ROOT, '.cache/python/bin')}:${process.env['PATH'] ?? ''}`,
       HOME: dir,
       LANYARD_KEY: KEY,
+      LANYARD_URL: gateway.url,
       LANG: 'C.UTF-8',
       NODE_EXTRA_CA_CERTS: join(dir, 'ca.pem'),
     },

@@ -60,12 +60,18 @@ async function metricsWithLabels(): Promise<string[]> {
       redis_up: () => true,
       backends: () => [{ name: 'one', up: true, in_flight: 1, slots: 1 }],
       models: () => [{ name: 'one', deployments_up: 1 }],
+      has: () => ({ batch: true, cache: true }),
+      lines: () => 1,
+      waiting: () => 1,
+      batches: () => Promise.resolve(new Map([['completed', 1]])),
+      cache_bytes: () => 1,
       certificates: () => Promise.resolve([{ file: 'one', expires_at_s: 1 }]),
     },
     'test',
   );
   metrics.redis_errors.inc({ kind: 'timeout' });
   metrics.loaded('one', 1);
+  metrics.upstream('created', 'one');
   metrics.record(
     {
       id: '',
@@ -101,16 +107,18 @@ async function metricsWithLabels(): Promise<string[]> {
   });
 }
 
-test('API.md has every header the gateway sets, and no other', () => {
-  const told = rowsUnder(API, 'Response headers').map(([name]) => unquoted(name));
+test('API.md has every header the gateway reads or sets, and no other', () => {
+  const told = ['Request headers', 'Response headers'].flatMap((heading) =>
+    rowsUnder(API, heading).map(([name]) => unquoted(name)),
+  );
   const sources = globSync('src/**/*.ts', { cwd: ROOT, exclude: ['src/doctor/**', 'src/cli/**'] })
     .map(text)
     .join('\n');
   const OWN =
-    /'(x-(?:request-id|lanyard|ratelimit|should-retry|accel)[a-z-]*|openai-processing-ms|retry-after(?:-ms)?|www-authenticate|cache-control)'/g;
+    /'(x-(?:request-id|lanyard|ratelimit|should-retry|accel|cache|stainless)[a-z-]*|openai-processing-ms|retry-after(?:-ms)?|www-authenticate|cache-control|idempotency-key|deprecation)'/g;
   const set = new Set([...sources.matchAll(OWN)].map(([, name = '']) => name));
-  // What Koa's router sets by itself.
-  expect(told.toSorted()).toEqual([...set, 'allow'].toSorted());
+  // What Koa's router sets by itself, HTTP's own, and one that is both asked and answered.
+  expect(told.toSorted()).toEqual([...set, 'allow', 'link', 'location', 'cache-control'].toSorted());
 });
 
 test('API.md has every header that answers and refusals come with', async () => {

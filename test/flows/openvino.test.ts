@@ -25,7 +25,9 @@ async function open(): Promise<{ engine: FakeEngine; gateway: Stage; base: strin
 }
 
 test('the example listens on 8000 of this machine, open', () => {
-  expect(parseConfig(EXAMPLE, 'x.yaml', {}).listen).toEqual([{ port: 8000, host: '127.0.0.1', auth: 'open' }]);
+  expect(parseConfig(EXAMPLE, 'x.yaml', {}).listen).toEqual([
+    { port: 8000, host: '127.0.0.1', auth: 'open', mode: 'direct' },
+  ]);
 });
 
 test('a chat of several turns without a key has every field, its id too, and usage that adds up', async () => {

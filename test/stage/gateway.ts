@@ -21,9 +21,9 @@ export interface Stage extends Gateway {
   outcomes(): readonly Record<string, unknown>[];
   logged(): string;
   /** The sum of the samples of `/metrics` with this name and these labels, whatever others they have; 0 when there is none. */
-  metric(name: string, labels?: Readonly<Record<string, string>>): Promise<number>;
+  readonly metric: (name: string, labels?: Readonly<Record<string, string>>) => Promise<number>;
   /** `fetch` with the master key and a JSON body. */
-  ask(path: string, body?: unknown, init?: RequestInit): Promise<Response>;
+  readonly ask: (path: string, body?: unknown, init?: RequestInit) => Promise<Response>;
 }
 
 interface Options {
@@ -74,6 +74,7 @@ export async function openGateway(text: string, options: Options = {}): Promise<
       return gateway.kind;
     },
     fleet: gateway.fleet,
+    batching: gateway.batching,
     reload: (next) => gateway.reload(next),
     reloaded: (result) => gateway.reloaded(result),
     stop,

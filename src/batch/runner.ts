@@ -1,0 +1,327 @@
+// Lines on our own engines, in class `batch`: as many at once as others leave room for. It claims a few lines ahead, runs each
+// once there is a slot, and writes its end down; a line that must yield, or that finds an engine busy or away, waits again.
+// Every line ends once: what was not written down when the gateway died runs again.
+import type { Books } from './books.ts';
+import { passes } from './fault.ts';
+import type { Running } from './records/batches.ts';
+import type { Claimed, Result } from './records/lines.ts';
+import { refused, answered } from './result.ts';
+import { describeError, type Log } from '../ops/log.ts';
+import { GatewayError } from '../wire/errors.ts';
+import type { Caller, Endpoint } from '../types.ts';
+
+/** What a line is run with: the gateway's own line, given to it. */
+export interface RunMeans {
+  /** Of a key's name; `undefined`: it is no longer configured. */
+  callerOf(owner: string): Caller | undefined;
+  /** How many more lines of this model may begin on our own engines; 0 for a model that is not known now. */
+  spare(model: string): number;
+  serve(line: {
+    readonly caller: Caller;
+    readonly endpoint: Endpoint;
+    readonly body: Buffer;
+    readonly signal: AbortSignal;
+    readonly yields: () => void;
+  }): Promise<{ readonly id: string; readonly body: Buffer }>;
+  /** For the metrics. */
+  ended(how: 'completed' | 'failed' | 'yielded' | 'waited' | 'retried'): void;
+  readonly log: Log;
+}
+
+/** A batch whose lines may run, as this gateway sees it now. */
+interface Entry {
+  readonly batch: Running;
+  /** By model: lines claimed and not begun, and when there may be more to claim. */
+  readonly queues: Map<string, { readonly claimed: Claimed[]; due_at: number }>;
+  readonly under_way: Map<Claimed, AbortController>;
+}
+
+/** Claimed at once: a commit for each line alone would cost more than many a line. */
+const CLAIM_MAX = 64;
+const LOOK_MS = 1_000;
+/** How long a line waits that found its engine away or overloaded and was not told. */
+const WAIT_MS = 2_000;
+const WAIT_MS_MAX = 60_000;
+/** Until a result that could not be written down is tried again. */
+const AGAIN_MS = 1_000;
+
+/** Why a line is stopped. */
+type Stop = 'yield' | 'ended' | 'stop';
+
+export class Runner {
+  readonly #books: Books;
+  readonly #means: RunMeans;
+  readonly #entries = new Map<string, Entry>();
+  #under_way = 0;
+  #timer: NodeJS.Timeout | undefined;
+  #pumping: Promise<void> | undefined;
+  #again = false;
+  #look_at = 0;
+  /** Results that cannot be written down now: nothing new begins meanwhile. */
+  #held_back = 0;
+  #draining = false;
+  #stopped = false;
+  readonly #stopping = Promise.withResolvers<void>();
+
+  constructor(books: Books, means: RunMeans) {
+    this.#books = books;
+    this.#means = means;
+  }
+
+  get under_way(): number {
+    return this.#under_way;
+  }
+
+  /** There may be room, or, with `anew`, other batches. */
+  wake(anew = false): void {
+    if (this.#stopped) return;
+    if (anew) this.#look_at = 0;
+    else if (this.#entries.size === 0) return;
+    this.#again = true;
+    this.#pumping ??= this.#pump();
+  }
+
+  /** Lines were added to this batch, or it changed. */
+  added(batch: string): void {
+    for (const queue of this.#entries.get(batch)?.queues.values() ?? []) queue.due_at = 0;
+    this.wake(!this.#entries.has(batch));
+  }
+
+  /** Begins nothing more. */
+  drain(): void {
+    this.#draining = true;
+  }
+
+  /** Stops what is under way and gives everything back. */
+  async stop(): Promise<void> {
+    this.#draining = true;
+    this.#stopped = true;
+    this.#stopping.resolve();
+    clearTimeout(this.#timer);
+    for (const entry of this.#entries.values()) this.#end(entry, 'stop');
+    await this.#pumping;
+    while (this.#under_way > 0) await new Promise((resolve) => setTimeout(resolve, 5));
+    for (const entry of this.#entries.values()) await this.#giveBackQueued(entry).catch(() => undefined);
+  }
+
+  async #pump(): Promise<void> {
+    try {
+      while (this.#again && !this.#stopped) {
+        this.#again = false;
+        clearTimeout(this.#timer);
+        await this.#once();
+      }
+    } catch (error) {
+      // The database is away: looked at again in a while.
+      if (!passes(error)) this.#means.log.error('bug: batches', describeError(error));
+      this.#look_at = 0;
+    } finally {
+      this.#pumping = undefined;
+      if (!this.#stopped) {
+        clearTimeout(this.#timer);
+        const wait_ms = this.#entries.size > 0 ? LOOK_MS : LOOK_MS * 2;
+        this.#timer = setTimeout(() => this.wake(true), wait_ms).unref();
+      }
+    }
+  }
+
+  async #once(): Promise<void> {
+    const now = Date.now();
+    if (now >= this.#look_at) await this.#look(now);
+    for (const model of this.#models()) {
+      for (;;) {
+        const room = this.#room(model);
+        if (room <= 0) break;
+        const entry = this.#next(model, now);
+        if (entry === undefined) break;
+        const queue = entry.queues.get(model);
+        if (queue === undefined) break;
+        if (queue.claimed.length === 0) await this.#claim(entry, model, now);
+        const lines = queue.claimed.splice(0, Math.max(1, Math.min(room, this.#fair(model, room))));
+        for (const line of lines) this.#begin(entry, line);
+        // Each has its slot, or knows that it has none, before the next are chosen.
+        if (lines.length > 0) await new Promise((resolve) => setImmediate(resolve));
+      }
+    }
+  }
+
+  #room(model: string): number {
+    if (this.#held_back > 0 || this.#draining) return 0;
+    return Math.min(this.#books.config().parallel - this.#under_way, this.#means.spare(model));
+  }
+
+  /** Several batches that want the same model have their share of it each. */
+  #fair(model: string, room: number): number {
+    let wanting = 0;
+    for (const { queues } of this.#entries.values()) if (queues.has(model)) wanting += 1;
+    return Math.ceil(room / Math.max(1, wanting));
+  }
+
+  #models(): ReadonlySet<string> {
+    const models = new Set<string>();
+    for (const { queues } of this.#entries.values()) for (const model of queues.keys()) models.add(model);
+    return models;
+  }
+
+  /** Collected requests before files; among these the batch that has the least under way. */
+  #next(model: string, now: number): Entry | undefined {
+    let best: Entry | undefined;
+    for (const entry of this.#entries.values()) {
+      const queue = entry.queues.get(model);
+      if (queue === undefined || (queue.claimed.length === 0 && queue.due_at > now)) continue;
+      if (best === undefined || rankOf(entry) < rankOf(best)) best = entry;
+    }
+    return best;
+  }
+
+  async #look(now: number): Promise<void> {
+    this.#look_at = now + LOOK_MS;
+    const running = new Map((await this.#books.batches.running()).map((batch) => [batch.id, batch]));
+    for (const [id, entry] of this.#entries) {
+      if (running.has(id)) continue;
+      this.#entries.delete(id);
+      this.#end(entry, 'ended');
+      await this.#giveBackQueued(entry);
+    }
+    for (const batch of running.values()) {
+      const entry = this.#entries.get(batch.id);
+      const queues = entry?.queues ?? new Map<string, { readonly claimed: Claimed[]; due_at: number }>();
+      for (const model of batch.models) {
+        const queue = queues.get(model);
+        if (queue === undefined) queues.set(model, { claimed: [], due_at: 0 });
+        // Others may have given lines back, or added to a window.
+        else if (this.#books.shared || batch.open === 1) queue.due_at = Math.min(queue.due_at, now);
+      }
+      if (entry === undefined) this.#entries.set(batch.id, { batch, queues, under_way: new Map() });
+    }
+  }
+
+  async #claim(entry: Entry, model: string, now: number): Promise<void> {
+    const queue = entry.queues.get(model);
+    if (queue === undefined) return;
+    const { lines, gateway } = this.#books;
+    const claimed = await lines.claim(entry.batch.id, model, CLAIM_MAX, gateway, now);
+    queue.claimed.push(...claimed);
+    if (claimed.length < CLAIM_MAX) queue.due_at = (await lines.nextDue(entry.batch.id, model)) ?? Infinity;
+  }
+
+  #begin(entry: Entry, line: Claimed): void {
+    const stop = new AbortController();
+    entry.under_way.set(line, stop);
+    this.#under_way += 1;
+    void this.#run(entry, line, stop)
+      .catch((error: unknown) => {
+        // What could not even be given back is given back by the next start, or by another gateway.
+        if (!passes(error)) this.#means.log.error('bug: a line of a batch', describeError(error));
+      })
+      .finally(() => {
+        entry.under_way.delete(line);
+        this.#under_way -= 1;
+        this.wake();
+      });
+  }
+
+  async #run(entry: Entry, line: Claimed, stop: AbortController): Promise<void> {
+    const { batch } = entry;
+    const caller = this.#means.callerOf(batch.owner);
+    if (caller === undefined) {
+      const gone = new GatewayError('invalid_api_key', 'The key that submitted this batch is no longer configured.');
+      return await this.#finish(refused(line, '', gone));
+    }
+    const yields = (): void => stop.abort('yield' satisfies Stop);
+    let ended: Result;
+    try {
+      const body = await this.#bodyOf(entry, line);
+      stop.signal.throwIfAborted();
+      const answer = await this.#means.serve({ caller, endpoint: batch.endpoint, body, signal: stop.signal, yields });
+      ended = answered(line, 200, answer.id, answer.body);
+    } catch (error) {
+      return await this.#failed(entry, line, stop.signal, error);
+    }
+    await this.#finish(ended);
+  }
+
+  async #bodyOf({ batch }: Entry, line: Claimed): Promise<Buffer> {
+    if (line.at !== null) return await this.#books.contents.slice(await this.#inputOf(batch), line.at, line.bytes);
+    const body = await this.#books.lines.body(line);
+    if (body === undefined) throw new Error('a line without a body');
+    return body;
+  }
+
+  readonly #inputs = new Map<string, string>();
+
+  async #inputOf({ id }: Running): Promise<string> {
+    let input = this.#inputs.get(id);
+    if (input === undefined) {
+      input = (await this.#books.batches.any(id))?.input_file ?? '';
+      if (this.#inputs.size > 1000) this.#inputs.clear();
+      this.#inputs.set(id, input);
+    }
+    return input;
+  }
+
+  async #failed(entry: Entry, line: Claimed, signal: AbortSignal, error: unknown): Promise<void> {
+    if (signal.aborted) {
+      if (signal.reason === 'yield') this.#means.ended('yielded');
+      return signal.reason === 'yield' ? this.#queueAgain(entry, line) : await this.#giveBack(entry, line, 0, false);
+    }
+    const failure = error instanceof GatewayError ? error : new GatewayError('internal_error', 'The gateway failed.');
+    if (failure !== error && passes(error)) return this.#queueAgain(entry, line);
+    if (failure.details.cause === 'no room') return this.#queueAgain(entry, line);
+    if (failure.status === 429 || failure.status === 503 || failure.code === 'upstream_unreachable') {
+      this.#means.ended('waited');
+      return await this.#giveBack(entry, line, Math.min(failure.details.retry_ms ?? WAIT_MS, WAIT_MS_MAX), false);
+    }
+    // It may be the line's fault, if it is the one that kills the engine: not for ever.
+    if (failure.status >= 500 && line.tries + 1 < this.#books.config().tries) {
+      this.#means.ended('retried');
+      return await this.#giveBack(entry, line, 1000 * 2 ** line.tries, true);
+    }
+    await this.#finish(refused(line, '', failure));
+  }
+
+  /** Still claimed: it is the next to begin. */
+  #queueAgain(entry: Entry, line: Claimed): void {
+    const queue = entry.queues.get(line.model);
+    if (queue === undefined || this.#entries.get(entry.batch.id) !== entry) void this.#giveBack(entry, line, 0, false);
+    else queue.claimed.unshift(line);
+  }
+
+  async #giveBack(entry: Entry, line: Claimed, wait_ms: number, tried: boolean): Promise<void> {
+    const not_before = Date.now() + wait_ms;
+    await this.#books.lines.giveBack([line], this.#books.gateway, wait_ms === 0 ? 0 : not_before, tried);
+    const queue = entry.queues.get(line.model);
+    if (queue !== undefined) queue.due_at = Math.min(queue.due_at, wait_ms === 0 ? 0 : not_before);
+  }
+
+  async #giveBackQueued({ queues }: Entry): Promise<void> {
+    const all = [...queues.values()].flatMap(({ claimed }) => claimed.splice(0));
+    if (all.length > 0) await this.#books.lines.giveBack(all, this.#books.gateway, 0, false);
+  }
+
+  /** An answer is not lost because the disk is full, or the database away for a while. */
+  async #finish(result: Result): Promise<void> {
+    for (let tries = 0; ; tries += 1) {
+      try {
+        const first = await this.#books.finish(result);
+        if (first) this.#means.ended(result.ok ? 'completed' : 'failed');
+        return;
+      } catch (error) {
+        if (!passes(error) || this.#stopped) throw error;
+        if (tries === 0) this.#means.log.warn('batches pause: their results cannot be written down now');
+        this.#held_back += 1;
+        const pause = new Promise((resolve) => setTimeout(resolve, AGAIN_MS).unref());
+        await Promise.race([pause, this.#stopping.promise]);
+        this.#held_back -= 1;
+      }
+    }
+  }
+
+  #end({ under_way }: Entry, why: Stop): void {
+    for (const stop of under_way.values()) stop.abort(why);
+  }
+}
+
+function rankOf({ batch, under_way }: Entry): number {
+  return (batch.window === null ? 1e6 : 0) + under_way.size;
+}
