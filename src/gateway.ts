@@ -6,7 +6,7 @@ import type { Socket } from 'node:net';
 import { createApp } from './app.ts';
 import { batchMeans, refuseMoving } from './batches.ts';
 import type { Batching } from './batch/batching.ts';
-import { AnswerCache } from './cache/cache.ts';
+import { AnswerCache, type Shelf } from './cache/cache.ts';
 import { Bodies } from './edge/bodies.ts';
 import { keyring } from './edge/keyring.ts';
 import { LAST_IDLE_MS, WrongSocket, listen, type Door, type OpenListener } from './edge/listener.ts';
@@ -228,9 +228,14 @@ export async function startGateway({
   }
 
   function openCache(first: CacheConfig): AnswerCache {
-    return new AnswerCache(() => ground.config.cache ?? first, {
-      get: async (id) => await batching?.books.answers.get(id),
-      put: async (id, body, ttl_ms) => await batching?.books.answers.put(id, body, ttl_ms),
+    const config = (): CacheConfig => ground.config.cache ?? first;
+    // Redis, where gateways share one; else beside the batches, where there are any.
+    const shelf = (): Shelf | undefined => store.answers(() => config().store_bytes_max) ?? batching?.books.answers;
+    // Connected from the start, so that the first who asks may find something.
+    shelf();
+    return new AnswerCache(config, {
+      get: async (id) => await shelf()?.get(id),
+      put: async (id, body, ttl_ms) => await shelf()?.put(id, body, ttl_ms),
     });
   }
 

@@ -1,5 +1,6 @@
 // What gateways share, opened as the configuration says: in this process, or in Redis over one connection with one breaker.
 import type { Rate, Redis } from '../types.ts';
+import { redisAnswers, type Answers } from './answers.ts';
 import { connectRedis } from './connection.ts';
 import { authFailures, type Failures } from './failures.ts';
 import type { RedisEvent } from './fault.ts';
@@ -11,6 +12,8 @@ export interface Store {
   /** Failed authentications; of another rate after a reload by `failuresAt`. */
   readonly failures: Failures;
   failuresAt(rate: Rate): Failures;
+  /** Answers to give again, where there is a Redis; `bytes_max` of the first call holds. */
+  answers(bytes_max: () => number): Answers | undefined;
   close(): Promise<void>;
 }
 
@@ -21,12 +24,24 @@ export function openStore(
 ): Store {
   const connection = config.redis && connectRedis(config.redis.url, report);
   const limits = connection && config.redis ? redisLimits(connection, config.redis) : localLimits();
+  let answers: Answers | undefined;
   const failuresAt = (rate: Rate): Failures => authFailures(rate, connection);
   return {
     limits,
     failures: failuresAt(config.auth_failures),
     failuresAt,
+    answers(bytes_max) {
+      const { redis } = config;
+      // That Redis is away is told by the other connection.
+      if (redis !== undefined)
+        answers ??= redisAnswers(
+          connectRedis(redis.url, () => undefined),
+          bytes_max,
+        );
+      return answers;
+    },
     async close() {
+      answers?.close();
       await limits.close();
       connection?.close();
     },
