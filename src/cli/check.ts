@@ -26,7 +26,7 @@ export async function check(
   }
 }
 
-function summary({ listen, keys, limits, redis, backends, models }: Config): string[] {
+function summary({ listen, keys, limits, redis, backends, models, batch, database, cache }: Config): string[] {
   const doors = listen.map(({ host, port, auth }) => {
     return `${host.includes(':') ? `[${host}]` : host}:${port}${auth === 'open' ? ' (open: no key asked)' : ''}`;
   });
@@ -40,6 +40,8 @@ function summary({ listen, keys, limits, redis, backends, models }: Config): str
     `models    ${models === undefined ? 'every model found, under its own name' : names([...models.keys()])}`,
     `limits    ${limits.ip === undefined ? 'none by address' : `${written(limits.ip)} by address`}`,
     `redis     ${redis === undefined ? 'none: limits live in this process' : `shared by ${redis.gateways}, fail: ${redis.fail}`}`,
+    `batches   ${batch === undefined ? 'none' : database === undefined ? `in ${batch.data}` : 'in PostgreSQL'}`,
+    `cache     ${cache === undefined ? 'none' : `${cache.ttl_ms / 1000} s, chat: ${cache.chat}${cache.shared ? ', shared by all keys' : ''}`}`,
   ];
 }
 

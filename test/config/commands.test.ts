@@ -86,6 +86,8 @@ describe('lanyard check', () => {
         '  models    every model found, under its own name',
         '  limits    10/s, burst 20, 100 at once by address',
         '  redis     none: limits live in this process',
+        '  batches   none',
+        '  cache     none',
       ],
     });
   });
@@ -104,6 +106,8 @@ describe('lanyard check', () => {
       '  models    9: m0, m1, m2, m3, m4, m5, m6, m7, …',
       '  limits    none by address',
       '  redis     shared by 2, fail: closed',
+      '  batches   none',
+      '  cache     none',
     ]);
   });
 
