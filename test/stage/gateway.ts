@@ -19,7 +19,7 @@ export interface Stage extends Gateway {
   readonly port: number;
   /** The finished requests so far, as the log has them. */
   outcomes(): readonly Record<string, unknown>[];
-  logged(): string;
+  readonly logged: () => string;
   /** The sum of the samples of `/metrics` with this name and these labels, whatever others they have; 0 when there is none. */
   readonly metric: (name: string, labels?: Readonly<Record<string, string>>) => Promise<number>;
   /** `fetch` with the master key and a JSON body. */
