@@ -119,7 +119,7 @@ export function createApp(host: Host): Handler {
     ctx.body = body;
   });
   router.get('/', (ctx) => {
-    ctx.body = about(host.version, addressOf(ctx.req, host));
+    ctx.body = about(host.version, addressOf(ctx.req, host), host.ground().config.batch !== undefined);
   });
 
   koa.use(envelope(host));

@@ -2,10 +2,14 @@
 import type { IncomingMessage } from 'node:http';
 import type { Middleware } from 'koa';
 
-const ALLOWED = 'authorization, content-type, x-api-key, api-key, openai-organization, openai-project';
+const ALLOWED = [
+  'authorization, content-type, x-api-key, api-key, openai-organization, openai-project',
+  'idempotency-key, cache-control, x-lanyard-mode, x-lanyard-cache',
+].join(', ');
 const EXPOSED = [
   'x-request-id, x-lanyard-model, x-lanyard-backend, openai-processing-ms, retry-after, retry-after-ms, x-should-retry',
   'x-ratelimit-limit-requests, x-ratelimit-remaining-requests, x-ratelimit-reset-requests',
+  'x-lanyard-batch, x-cache',
 ].join(', ');
 
 /** What an answer says to the browser of an allowed origin. */
@@ -28,7 +32,7 @@ export function allowOrigins(origins: () => readonly string[]): Middleware {
     const asks = ctx.method === 'OPTIONS' && ctx.req.headers['access-control-request-method'] !== undefined;
     if (!asks || headers['access-control-allow-origin'] === undefined) return next();
     ctx.set({
-      'access-control-allow-methods': 'GET, POST, HEAD, OPTIONS',
+      'access-control-allow-methods': 'GET, POST, DELETE, HEAD, OPTIONS',
       'access-control-allow-headers': `${ALLOWED}, ${stainless(ctx.req.headers['access-control-request-headers'])}`,
       'access-control-max-age': '600',
     });

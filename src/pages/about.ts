@@ -1,5 +1,5 @@
 // `GET /`: what answers here, and at which address it sees the caller: behind a proxy, the first thing to check.
-export function about(version: string, address: string) {
+export function about(version: string, address: string, has_batches: boolean) {
   return {
     service: 'Lanyard',
     description: 'One OpenAI-compatible endpoint for every GPU a team owns.',
@@ -11,6 +11,7 @@ export function about(version: string, address: string) {
       '/v1/completions',
       '/v1/embeddings',
       '/v1/models',
+      ...(has_batches ? ['/v1/files', '/v1/batches'] : []),
       '/health',
       '/health/ready',
       '/metrics',

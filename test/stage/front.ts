@@ -35,13 +35,15 @@ export interface Front {
 interface Options {
   /** Two share the Redis at this URL, as nginx.conf and config/examples/two-gateways.yaml say. */
   readonly two_on?: string;
+  /** More of the gateway's configuration. */
+  readonly more?: string;
 }
 
 /** `limits` is the gateway's; `change` is made to the configuration's text, and must change something. */
 export async function openFront(
   limits = 'ip: off',
   change: readonly [from: string, to: string][] = [],
-  { two_on }: Options = {},
+  { two_on, more = '' }: Options = {},
 ): Promise<Front> {
   const engine = await startEngine({ kind: 'vllm', models: ['there'] });
   onTestFinished(() => engine.stop());
@@ -53,7 +55,7 @@ backends:
 models:
   coder: [rack/there]
   team/coder:7b: [rack/there]
-`;
+${more}`;
   const gateway = await openGateway(yaml);
   const second = two_on === undefined ? undefined : await openGateway(yaml);
   const ports = { 80: await freePort(), 443: await freePort(), 8080: await freePort() };
