@@ -7,7 +7,7 @@ import { embeddings } from './embeddings.ts';
 import { about, within, type Finding } from './finding.ts';
 import { examineFront, isLanyard, type FrontNews } from './front.ts';
 import { filesOf, findGateway, type Gateway, type GatewayNews } from './gateway.ts';
-import { clock, host, type Clock } from './host.ts';
+import { clock, disk, host, type Clock } from './host.ts';
 import { nginx, type Dump, type NginxNews } from './nginx.ts';
 import { redis, type RedisNews } from './redis.ts';
 import { streams } from './streams.ts';
@@ -61,6 +61,7 @@ export async function examine(asked: Examination): Promise<Finding[]> {
   return ordered([
     ...configuration(config, asked),
     ...host(config.limits, filesOf(gateway.gateway)),
+    ...disk(config, asked.dir),
     ...clock(clocks),
     ...fleet.findings,
     ...gateway.findings,

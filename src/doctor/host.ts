@@ -1,5 +1,7 @@
-// This machine: Node's version, open files, memory, and its clock against those of the servers that were asked.
+// This machine: Node's version, open files, memory, disk, and its clock against those of the servers that were asked.
+import { accessSync, constants, existsSync, statfsSync } from 'node:fs';
 import { totalmem } from 'node:os';
+import { dirname, resolve } from 'node:path';
 import { about, count, type Finding } from './finding.ts';
 import type { Config } from '../types.ts';
 
@@ -22,6 +24,36 @@ const AHEAD_WARN_MS = 60_000;
 /** `gateway_files_max`: of the running gateway, where it tells. */
 export function host(limits: Config['limits'], gateway_files_max: number | undefined): Finding[] {
   return [node(), files(limits, gateway_files_max), memory(limits)];
+}
+
+/** Where batches are kept on this machine's disk: whether it can be written, and has room. `dir`: what the path is relative to. */
+export function disk({ batch, database }: Pick<Config, 'batch' | 'database'>, dir: string): Finding[] {
+  if (batch === undefined || database !== undefined) return [];
+  const path = resolve(dir, batch.data);
+  const said = about('host.disk', batch.data);
+  const there = existing(path);
+  try {
+    accessSync(there, constants.W_OK);
+  } catch {
+    return [said.fail(`${there} cannot be written`, 'Give the folder to the user that runs the gateway.')];
+  }
+  const { bavail, bsize } = statfsSync(there);
+  const free = bavail * bsize;
+  const found = `${mib(free)} MiB free; files may take ${mib(batch.store_bytes_max)} MiB, and ${mib(batch.disk_free_bytes_min)} MiB are left`;
+  if (free < batch.disk_free_bytes_min) {
+    return [said.fail(found, 'No file is taken (507): make room, or lower batch.disk_free_bytes_min.')];
+  }
+  if (free < batch.disk_free_bytes_min + batch.store_bytes_max) {
+    return [said.note(found, 'Lower batch.store_bytes_max if others need this disk too.')];
+  }
+  return [said.ok(found)];
+}
+
+/** The path, or what there is above it: the gateway makes the rest. */
+function existing(path: string): string {
+  let at = path;
+  while (!existsSync(at) && dirname(at) !== at) at = dirname(at);
+  return at;
 }
 
 /** A connection for each caller, and one to a backend for each request under way. */

@@ -253,6 +253,14 @@ describe('this machine', () => {
     expect([files(1024), files(16_063), files(16_064), files(Infinity)]).toEqual(['warn', 'warn', 'ok', 'ok']);
   });
 
+  test('a disk that batches cannot be kept on', async () => {
+    expect((await examined('')).of('host.disk')).toEqual([]);
+    const { of } = await examined('batch: { data: data, store_bytes_max: 1 }\n');
+    expect(of('host.disk')).toEqual([expect.stringMatching(/^data: ok \d+ MiB free/)]);
+    const full = await examined('batch: { data: data, disk_free_bytes_min: 900TB }\n');
+    expect(full.of('host.disk')).toEqual([expect.stringMatching(/^data: fail .+ → No file is taken \(507\)/)]);
+  });
+
   test('bodies that the memory cannot hold', () => {
     const memory = (bodies_bytes_max: number): string | undefined =>
       host({ ...stageConfig('').limits, bodies_bytes_max }, 1e6).find(({ check }) => check === 'host.memory')?.status;
