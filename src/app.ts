@@ -94,7 +94,9 @@ export function createApp(host: Host): Handler {
       try {
         ctx.body = await answer(batching.desk, ctx, caller, left.signal);
       } catch (error) {
-        throw toldFault(error);
+        // Nobody is there to be told.
+        if (left.signal.aborted) ctx.respond = false;
+        else throw toldFault(error);
       }
     });
   }

@@ -96,6 +96,8 @@ async function answered(caller: Caller, call: Call, visit: Visit, ground: Ground
   if (how !== 'direct') outcome.mode = how;
   const lookup = cache?.lookup(call, caller, headers, how === 'cache');
   if (lookup?.reads === true) {
+    // Another key's answer does not tell what this one may not ask.
+    published(caller, call.model, fleet.models);
     const kept = await cache?.get(lookup.id);
     metrics.cached(kept === undefined ? 'miss' : 'hit');
     reply.headers['x-cache'] = kept === undefined ? 'miss' : 'hit';

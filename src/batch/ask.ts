@@ -111,22 +111,31 @@ function wrong(param: string, what: string): GatewayError {
   return new GatewayError('invalid_value', `The field "${param}" ${what}.`, { param });
 }
 
-async function readSmall(request: IncomingMessage, idle_ms: number, signal: AbortSignal): Promise<Buffer> {
-  const parts: Buffer[] = [];
-  let bytes = 0;
-  const stop = AbortSignal.any([signal, AbortSignal.timeout(idle_ms)]);
-  const abort = (): void => void request.destroy();
-  stop.addEventListener('abort', abort, { once: true });
-  try {
-    for await (const part of request) {
-      bytes += (part as Buffer).length;
-      if (bytes > BYTES_MAX) {
-        throw new GatewayError('request_too_large', `The body is larger than ${BYTES_MAX} bytes.`);
-      }
-      parts.push(part as Buffer);
-    }
-    return Buffer.concat(parts);
-  } finally {
-    stop.removeEventListener('abort', abort);
-  }
+function readSmall(request: IncomingMessage, idle_ms: number, signal: AbortSignal): Promise<Buffer> {
+  return new Promise((resolve, reject) => {
+    const parts: Buffer[] = [];
+    let bytes = 0;
+    const end = (error?: unknown): void => {
+      clearTimeout(silence);
+      signal.removeEventListener('abort', leave);
+      request.off('data', take);
+      if (error === undefined) resolve(Buffer.concat(parts));
+      else reject(error);
+    };
+    const silence = setTimeout(() => {
+      const message = `No byte of the request body arrived for ${idle_ms} ms (body_idle_ms).`;
+      end(new GatewayError('request_timeout', message));
+    }, idle_ms);
+    const leave = (): void => end(signal.reason);
+    const take = (part: Buffer): void => {
+      silence.refresh();
+      bytes += part.length;
+      parts.push(part);
+      if (bytes > BYTES_MAX) end(new GatewayError('request_too_large', `The body is larger than ${BYTES_MAX} bytes.`));
+    };
+    signal.addEventListener('abort', leave, { once: true });
+    request.on('data', take);
+    request.once('end', () => end());
+    if (signal.aborted) leave();
+  });
 }

@@ -29,7 +29,7 @@ export interface BatchingOptions {
   readonly answer_bytes_max: () => number;
   /** An answer came that may be given again. */
   readonly keep: (id: string, body: Buffer) => void;
-  readonly means: RunMeans & UpstreamMeans & Omit<KeepMeans, 'changed' | 'more'>;
+  readonly means: RunMeans & UpstreamMeans & Omit<KeepMeans, 'changed' | 'lost' | 'more'>;
   /** How long another gateway may be silent before it is taken for gone. */
   readonly gone_ms?: number | undefined;
 }
@@ -74,10 +74,10 @@ export async function openBatching({
     },
   });
   try {
-    await migrate(database, migrations(database.dialect));
+    await migrate(database, migrations(database));
     const contents =
       database.dialect === 'postgres'
-        ? contentsInDatabase(database.kysely)
+        ? contentsInDatabase(database)
         : await contentsOnDisk(join(data, 'files'), () => config().disk_free_bytes_min);
     let poking: NodeJS.Timeout | undefined;
     const told = (results: readonly Result[], first: readonly boolean[]): void => {
@@ -100,13 +100,14 @@ export async function openBatching({
         limits: means.limits,
         log: means.log,
         changed: () => runner.wake(true),
+        lost: () => runner.lost(),
         more: [() => upstream.step()],
       },
       gone_ms,
     );
-    const collator = new Collator(books, (batch) => {
+    const collator = new Collator(books, (batch, closed) => {
       runner.added(batch);
-      keeper.poke();
+      if (closed) keeper.poke();
     });
     await keeper.begin();
     runner.wake(true);
@@ -116,7 +117,7 @@ export async function openBatching({
         keeper.poke();
         runner.wake(true);
       }),
-      collecting: new Collecting(books, collator, waiting),
+      collecting: new Collecting(books, collator, waiting, keep),
       room: () => runner.wake(),
       get under_way() {
         return runner.under_way;

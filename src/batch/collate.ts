@@ -58,12 +58,12 @@ const BYTES_MAX = 16 << 20;
 
 export class Collator {
   readonly #books: Books;
-  readonly #changed: (batch: string) => void;
+  readonly #changed: (batch: string, closed: boolean) => void;
   readonly #open = new Map<string, Window>();
   readonly #writing: Together<Item, Joined | undefined>;
 
   /** `changed`: lines were added to this batch, or it was closed. */
-  constructor(books: Books, changed: (batch: string) => void) {
+  constructor(books: Books, changed: (batch: string, closed: boolean) => void) {
     this.#books = books;
     this.#changed = changed;
     this.#writing = new Together<Item, Joined | undefined>({
@@ -79,7 +79,7 @@ export class Collator {
     const window = this.#windowOf(request);
     const joined = await this.#writing.add({ what: 'join', window, request });
     if (joined === undefined) throw new Error('a request joined no batch');
-    this.#changed(joined.batch);
+    this.#changed(joined.batch, false);
     return joined;
   }
 
@@ -124,25 +124,28 @@ export class Collator {
     if (this.#open.get(window.group) === window) this.#open.delete(window.group);
     // Behind the requests that are still being written down.
     await this.#writing.add({ what: 'close', window });
-    for (const { id } of window.batches.values()) this.#changed(id);
+    for (const { id } of window.batches.values()) this.#changed(id, true);
   }
 
   async #write(items: readonly Item[]): Promise<readonly (Joined | undefined)[]> {
-    const { kysely } = this.#books.database;
-    const { lines } = this.#books;
+    const { database, lines, shared } = this.#books;
+    const { kysely } = database;
     // Only once it is written does a window know of its batches' new lines.
     const made = new Map<Window, Map<string, Batch>>();
     const told = await kysely.transaction().execute(async (db) => {
       made.clear();
+      const windows = new Set(items.map(({ window }) => window));
+      const totals = await openTotals(db, windows, shared);
+      for (const window of windows) {
+        const open = [...window.batches].flatMap(([owner, batch]) => {
+          const total = totals.get(batch.id);
+          return total === undefined ? [] : [[owner, { ...batch, total }] as const];
+        });
+        made.set(window, new Map(open));
+      }
       const added: Line[] = [];
       const results: (Joined | undefined)[] = [];
       const grown = new Map<string, number>();
-      const known_open = new Map<string, boolean>();
-      const takes = async (id: string): Promise<boolean> => {
-        const is_open = known_open.get(id) ?? (await isOpen(db, id));
-        known_open.set(id, is_open);
-        return is_open;
-      };
       const grow = async (): Promise<void> => {
         for (const [id, by] of grown) {
           await db
@@ -155,8 +158,7 @@ export class Collator {
       };
       for (const item of items) {
         const { window } = item;
-        const batches = made.get(window) ?? new Map(window.batches);
-        made.set(window, batches);
+        const batches = made.get(window) ?? new Map<string, Batch>();
         if (item.what === 'close') {
           await grow();
           const ids = [...batches.values()].map(({ id }) => id);
@@ -166,11 +168,9 @@ export class Collator {
         }
         const { request } = item;
         let batch = batches.get(request.owner);
-        if (batch !== undefined && !(await takes(batch.id))) batch = undefined;
         if (batch === undefined) {
           batch = batchOf(window, request);
           await db.insertInto('batches').values(batch).execute();
-          known_open.set(batch.id, true);
         }
         added.push(lineOf(batch, request));
         grown.set(batch.id, (grown.get(batch.id) ?? 0) + 1);
@@ -197,10 +197,26 @@ export function itemOf(owner: string, ...asked: readonly (string | Buffer)[]): s
   return hash.digest('hex');
 }
 
-/** The batch may have been cancelled, or closed by another gateway that took this one for gone. */
-async function isOpen(db: Pick<Books['database']['kysely'], 'selectFrom'>, id: string): Promise<boolean> {
-  const row = await db.selectFrom('batches').where('id', '=', id).select('open').executeTakeFirst();
-  return row?.open === 1;
+/**
+ * How many lines the open batches of these windows have: one may have been cancelled, or closed by another gateway that took
+ * this one for gone. Until the transaction ends nobody does either, nor ends them; in one order, so that two never wait for each
+ * other.
+ */
+async function openTotals(
+  db: Pick<Books['database']['kysely'], 'selectFrom'>,
+  windows: ReadonlySet<Window>,
+  shared: boolean,
+): Promise<ReadonlyMap<string, number>> {
+  const ids = [...windows].flatMap(({ batches }) => [...batches.values()].map(({ id }) => id));
+  if (ids.length === 0) return new Map();
+  const open = db
+    .selectFrom('batches')
+    .where('id', 'in', ids)
+    .where('open', '=', 1)
+    .orderBy('id')
+    .select(['id', 'total']);
+  const rows = await (shared ? open.forUpdate() : open).execute();
+  return new Map(rows.map(({ id, total }) => [id, total]));
 }
 
 async function closed(

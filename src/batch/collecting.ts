@@ -5,7 +5,7 @@ import type { Books } from './books.ts';
 import { itemOf, type Collator, type Joined } from './collate.ts';
 import { toldFault } from './fault.ts';
 import { batchObject } from './object.ts';
-import type { Place } from './records/lines.ts';
+import type { Line, Place } from './records/lines.ts';
 import { readEnd, type LineEnd } from './result.ts';
 import type { Waiting } from './waiting.ts';
 import type { Reply } from '../edge/reply.ts';
@@ -30,15 +30,23 @@ export interface Collectable {
   readonly answer: string | null;
 }
 
+/** Of a digest, for the key; as many again for what is asked under it. */
+const NAME_CHARS = 32;
+
 export class Collecting {
   readonly #books: Books;
   readonly #collator: Collator;
   readonly #waiting: Waiting;
+  readonly #keep: (id: string, body: Buffer) => void;
+  /** Under an Idempotency-Key, and not on disk yet. */
+  readonly #joining = new Map<string, { readonly item: string; readonly joined: Promise<Joined> }>();
 
-  constructor(books: Books, collator: Collator, waiting: Waiting) {
+  /** `keep`: an answer that may be given again, before its client knows it: who asks the same next finds it. */
+  constructor(books: Books, collator: Collator, waiting: Waiting, keep: (id: string, body: Buffer) => void) {
     this.#books = books;
     this.#collator = collator;
     this.#waiting = waiting;
+    this.#keep = keep;
   }
 
   /**
@@ -57,45 +65,62 @@ export class Collecting {
     if (mode === 'batch-async') return await this.#tellBatch(joined, reply);
     if (call.streamed) reply.openStream();
     else reply.openPadded();
-    await this.#tellAnswer(joined, call.streamed, reply);
+    await this.#tellAnswer(joined, request);
   }
 
   async #join(request: Collectable): Promise<Joined> {
-    const { caller, call, headers, id, upstream, answer, mode } = request;
+    const { caller, call, headers } = request;
     const body = bodyOf(call);
+    const asked = itemOf(caller.key, call.endpoint, call.model, body);
     const named = headers['idempotency-key'];
-    const item =
-      typeof named === 'string' && named !== ''
-        ? itemOf(caller.key, 'idempotency', named)
-        : itemOf(caller.key, call.endpoint, call.model, body);
     try {
-      const again = await this.#before(headers, item);
-      if (again !== undefined) return again;
-      return await this.#collator.join({
-        owner: caller.key,
-        endpoint: call.endpoint,
-        model: call.model,
-        upstream,
-        custom_id: id,
-        body,
-        item,
-        answer,
-        waits: mode === 'batch-sync',
-      });
+      if (typeof named === 'string' && named !== '') return await this.#joinNamed(request, body, asked, named);
+      // As official SDKs say that this is another try: the line of the first one, unless its client has had its answer.
+      const retried = Number(headers['x-stainless-retry-count'] ?? 0) > 0;
+      const line = retried ? await this.#books.lines.ofItem(asked, true) : undefined;
+      return (line && (await this.#before(line))) ?? (await this.#joinAnew(request, body, asked));
     } catch (error) {
       throw toldFault(error);
     }
   }
 
-  /** The line of the first try, where this is another: by its Idempotency-Key, or as official SDKs say it. */
-  async #before(headers: IncomingHttpHeaders, item: string): Promise<Joined | undefined> {
-    const named = headers['idempotency-key'] !== undefined && headers['idempotency-key'] !== '';
-    const retried = Number(headers['x-stainless-retry-count'] ?? 0) > 0;
-    if (!named && !retried) return undefined;
-    const line = await this.#books.lines.ofItem(item, !named);
-    const batch = line === undefined ? undefined : await this.#books.batches.any(line.batch);
-    if (line === undefined || batch === undefined) return undefined;
-    return { batch: line.batch, n: line.n, custom_id: line.custom_id, batch_row: batch };
+  /** Asked twice under one key it is one, though both come at once; of other bytes it is a fault. */
+  async #joinNamed(request: Collectable, body: Buffer, asked: string, named: string): Promise<Joined> {
+    const name = itemOf(request.caller.key, 'idempotency', named).slice(0, NAME_CHARS);
+    const item = name + asked.slice(0, NAME_CHARS);
+    const join = async (): Promise<Joined> => {
+      const line = await this.#books.lines.named(name);
+      if (line !== undefined && line.item !== item) throw conflict();
+      return (line && (await this.#before(line))) ?? (await this.#joinAnew(request, body, item));
+    };
+    const other = this.#joining.get(name);
+    if (other !== undefined) {
+      if (other.item !== item) throw conflict();
+      return await other.joined;
+    }
+    const joined = join().finally(() => this.#joining.delete(name));
+    this.#joining.set(name, { item, joined });
+    return await joined;
+  }
+
+  async #joinAnew(request: Collectable, body: Buffer, item: string): Promise<Joined> {
+    const { caller, call, id, upstream, answer, mode } = request;
+    return await this.#collator.join({
+      owner: caller.key,
+      endpoint: call.endpoint,
+      model: call.model,
+      upstream,
+      custom_id: id,
+      body,
+      item,
+      answer,
+      waits: mode === 'batch-sync',
+    });
+  }
+
+  async #before({ batch, n, custom_id }: Pick<Line, 'batch' | 'n' | 'custom_id'>): Promise<Joined | undefined> {
+    const row = await this.#books.batches.any(batch);
+    return row && { batch, n, custom_id, batch_row: row };
   }
 
   async #tellBatch({ batch, batch_row, custom_id }: Joined, reply: Reply): Promise<void> {
@@ -105,16 +130,18 @@ export class Collecting {
     await reply.closed;
   }
 
-  async #tellAnswer(place: Place, streamed: boolean, reply: Reply): Promise<void> {
+  async #tellAnswer(place: Place, { reply, answer, call: { streamed } }: Collectable): Promise<void> {
     const text = this.#waiting.wait(place, reply.signal);
     // Another try may come after the line has ended.
     this.#waiting.lookAt(place).catch(() => undefined);
     const end = readEnd(await text);
     const failure = failureOf(end);
+    if (failure === undefined && answer !== null && end.response !== undefined) this.#keep(answer, end.response.body);
     // The client's next try finds the line, as long as this one has not been told.
     const tells = failure === undefined || !reply.committed || streamed;
-    if (failure !== undefined && (streamed || end.response === undefined)) reply.fail(failure);
-    else if (streamed) reply.endStream(streamOf(end.response?.body ?? Buffer.alloc(0)));
+    const in_band = streamed && reply.committed;
+    if (failure !== undefined && (in_band || end.response === undefined)) reply.fail(failure);
+    else if (streamed && failure === undefined) reply.endStream(streamOf(end.response?.body ?? Buffer.alloc(0)));
     else reply.whole(end.response?.status ?? 502, { 'content-type': 'application/json' }, end.response?.body ?? '');
     await reply.closed;
     if (tells && !reply.gone) await this.#books.lines.told([place]).catch(() => undefined);
@@ -157,4 +184,9 @@ function streamOf(body: Buffer): Buffer {
   const told = asStream(parseRecord(body.toString('utf8')) ?? {});
   if (told !== undefined) return told;
   throw new GatewayError('upstream_invalid', 'The answer cannot be told as a stream.', { cause: 'no event stream' });
+}
+
+function conflict(): GatewayError {
+  const message = 'This Idempotency-Key was used for another request.';
+  return new GatewayError('idempotency_conflict', message, { no_retry: true });
 }

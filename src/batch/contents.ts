@@ -2,7 +2,7 @@
 // what is told as kept has been synced. A full disk is told before anything is accepted.
 import { mkdir, open, readdir, rename, rm, stat, statfs, type FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { Kysely } from 'kysely';
+import type { Database } from './db/open.ts';
 import { full } from './fault.ts';
 import type { Tables } from './tables.ts';
 
@@ -102,7 +102,8 @@ export async function contentsOnDisk(folder: string, free_min: () => number): Pr
 /** Rows of so many bytes: small enough to be read for one line of a file. */
 const PART_BYTES = 256 * 1024;
 
-export function contentsInDatabase(db: Kysely<Tables>): Contents {
+/** PostgreSQL's. */
+export function contentsInDatabase({ kysely: db, sql }: Database<Tables>): Contents {
   const partsOf = (file: string) => db.selectFrom('parts').where('file', '=', file);
 
   async function keep(file: string, n: number, bytes: Buffer): Promise<void> {
@@ -143,18 +144,22 @@ export function contentsInDatabase(db: Kysely<Tables>): Contents {
       }
     },
     async slice(id, at, bytes) {
-      const first = Math.floor(at / PART_BYTES);
-      const last = Math.floor((at + Math.max(bytes, 1) - 1) / PART_BYTES);
-      const rows = await partsOf(id)
-        .where('n', '>=', first)
-        .where('n', '<=', last)
-        .orderBy('n')
-        .select('bytes')
-        .execute();
-      const start = at - first * PART_BYTES;
-      const piece = Buffer.concat(rows.map((row) => row.bytes)).subarray(start, start + bytes);
-      if (piece.length < bytes) throw new Error('the file is shorter than it was');
-      return piece;
+      const pieces: Buffer[] = [];
+      let had = 0;
+      while (had < bytes) {
+        const n = Math.floor((at + had) / PART_BYTES);
+        const from = at + had - n * PART_BYTES;
+        const wanted = Math.min(bytes - had, PART_BYTES - from);
+        // Cut there: a line is small, and a part would be read, sent and thrown away for each.
+        const row = await partsOf(id)
+          .where('n', '=', n)
+          .select(sql<Buffer>`substring(bytes from ${from + 1}::int for ${wanted}::int)`.as('piece'))
+          .executeTakeFirst();
+        if (row === undefined || row.piece.length < wanted) throw new Error('the file is shorter than it was');
+        pieces.push(row.piece);
+        had += wanted;
+      }
+      return pieces.length === 1 && pieces[0] !== undefined ? pieces[0] : Buffer.concat(pieces);
     },
     remove,
     async stray(older_than, known) {
@@ -184,6 +189,12 @@ async function syncFolder(folder: string): Promise<void> {
   } finally {
     await handle.close();
   }
+}
+
+/** The file is not there any more, or not all of it. */
+export function isGone(error: unknown): boolean {
+  if (!(error instanceof Error)) return false;
+  return 'code' in error ? error.code === 'ENOENT' : error.message.startsWith('the file is shorter');
 }
 
 function codeOf(error: unknown): string {

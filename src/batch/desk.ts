@@ -78,7 +78,7 @@ export class Desk {
 
   async content({ key }: Caller, id: string): Promise<{ readonly body: Readable; readonly bytes: number }> {
     const { bytes } = await this.#file(key, id);
-    return { body: Readable.from(this.#books.contents.read(id), { objectMode: false }), bytes };
+    return { body: Readable.from(wholeOf(this.#books.contents.read(id), bytes), { objectMode: false }), bytes };
   }
 
   async removeFile({ key }: Caller, id: string): Promise<object> {
@@ -215,6 +215,16 @@ export class Desk {
     }
     return batch;
   }
+}
+
+/** Whoever was promised so many bytes and gets fewer, as the file is removed meanwhile, is cut off: it would wait for the rest. */
+async function* wholeOf(pieces: AsyncIterable<Buffer>, bytes: number): AsyncGenerator<Buffer> {
+  let left = bytes;
+  for await (const piece of pieces) {
+    left -= piece.length;
+    yield piece;
+  }
+  if (left !== 0) throw new Error('the file is shorter than it was');
 }
 
 /** `undefined`: every key's, which only the master key may ask. */

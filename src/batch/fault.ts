@@ -18,6 +18,7 @@ export function away(): GatewayError {
 
 /** Whether the same work may succeed later. */
 export function passes(error: unknown): boolean {
+  if (error instanceof GatewayError) return error.code === 'insufficient_storage';
   return ['gone', 'conflict', 'full'].includes(faultOf(error));
 }
 

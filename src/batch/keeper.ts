@@ -1,6 +1,7 @@
 // What goes on by itself: batches are validated and finished, those out of time or cancelled are ended, gateways that are gone
 // lose what they held, and what is too old goes. Each step may be broken off anywhere and is taken again.
 import type { Books } from './books.ts';
+import { faultOf } from './db/fault.ts';
 import { passes } from './fault.ts';
 import { finish } from './finish.ts';
 import { Gateways } from './records/gateways.ts';
@@ -15,6 +16,8 @@ export interface KeepMeans {
   limits(): ValidateLimits;
   /** There may be lines to run, or to stop. */
   changed(): void;
+  /** Others took this gateway for gone: what it had claimed is theirs. */
+  lost(): void;
   /** What else is to be done at each look; whether there was anything. */
   readonly more: readonly (() => Promise<boolean>)[];
   readonly log: Log;
@@ -38,9 +41,12 @@ export class Keeper {
   readonly #gateways: Gateways;
   #timer: NodeJS.Timeout | undefined;
   #working: Promise<void> | undefined;
+  #beat_timer: NodeJS.Timeout | undefined;
+  #beating: Promise<void> | undefined;
   #again = false;
-  #beat_at = 0;
   #sweep_at = 0;
+  /** Batches that work failed at by a bug: they keep no others waiting, and are tried again after the next sweep. */
+  readonly #broken = new Set<string>();
   #away = false;
   #stopped = false;
 
@@ -52,8 +58,13 @@ export class Keeper {
 
   /** Before anything else: what a process left that was alone at this database is nobody's any more. */
   async begin(): Promise<void> {
-    if (!this.#books.shared) await this.#bury(await this.#gateways.others());
+    if (!this.#books.shared) {
+      await this.#bury(await this.#gateways.others());
+      // Nobody is left who would close its windows.
+      await this.#books.batches.closeLate(Number.MAX_SAFE_INTEGER, Date.now());
+    }
     await this.#gateways.beat();
+    this.#beatLater();
     this.poke();
   }
 
@@ -67,7 +78,8 @@ export class Keeper {
   async stop(): Promise<void> {
     this.#stopped = true;
     clearTimeout(this.#timer);
-    await this.#working;
+    clearTimeout(this.#beat_timer);
+    await Promise.all([this.#working, this.#beating]);
     // Others need not wait until they notice.
     await this.#bury([this.#books.gateway]).catch(() => undefined);
   }
@@ -94,46 +106,77 @@ export class Keeper {
 
   /** One step of each kind; whether there was anything to do. */
   async #once(): Promise<boolean> {
-    const { batches, gateway } = this.#books;
     const now = Date.now();
-    await this.#beat();
-    if ((await batches.closeLate(now - LATE_MS)).length > 0) this.#means.changed();
-    let did = await this.#endOverdue(now);
-    const to_validate = await batches.takeToValidate(gateway);
-    if (to_validate !== undefined) {
-      did = true;
-      await this.#held(to_validate, () =>
-        validate(to_validate, this.#means.ownerOf(to_validate.owner), this.#means.limits(), this.#books),
-      );
-      this.#means.changed();
+    const steps = [
+      () => this.#closeLate(now),
+      () => this.#endOverdue(now),
+      () => this.#validate(),
+      () => this.#finish(now),
+      ...this.#means.more,
+      () => this.#sweep(now),
+    ];
+    let did = false;
+    const failures: unknown[] = [];
+    for (const step of steps) {
+      try {
+        if (await step()) did = true;
+      } catch (error) {
+        if (faultOf(error) === 'gone') throw error;
+        // None keeps another from its turn: the sweep makes the room that a full disk has not.
+        failures.push(error);
+      }
     }
-    const to_finish = await batches.takeToFinish(gateway, now);
-    if (to_finish !== undefined) {
-      did = true;
-      await this.#held(to_finish, () => finish(to_finish, this.#books));
-      this.#means.changed();
-    }
-    for (const step of this.#means.more) if (await step()) did = true;
-    await this.#sweep(now);
+    if (failures.length > 0) throw failures[0];
     return did;
   }
 
+  async #closeLate(now: number): Promise<boolean> {
+    const closed = await this.#books.batches.closeLate(now - LATE_MS, now);
+    if (closed.length > 0) this.#means.changed();
+    return false;
+  }
+
+  async #validate(): Promise<boolean> {
+    const batch = await this.#books.batches.takeToValidate(this.#books.gateway, [...this.#broken]);
+    if (batch === undefined) return false;
+    const means = this.#means;
+    await this.#held(batch, () => validate(batch, means.ownerOf(batch.owner), means.limits(), this.#books));
+    return true;
+  }
+
+  async #finish(now: number): Promise<boolean> {
+    const batch = await this.#books.batches.takeToFinish(this.#books.gateway, now, [...this.#broken]);
+    if (batch === undefined) return false;
+    await this.#held(batch, () => finish(batch, this.#books));
+    return true;
+  }
+
   /** What fails is let go: another try, or another gateway, may do it. */
-  async #held(batch: Batch, work: () => Promise<void>): Promise<void> {
+  async #held({ id }: Batch, work: () => Promise<void>): Promise<void> {
     try {
       await work();
     } catch (error) {
-      await this.#books.batches.letGo(batch.id).catch(() => undefined);
+      if (!passes(error)) this.#broken.add(id);
+      await this.#books.batches.letGo(id, this.#books.gateway).catch(() => undefined);
       throw error;
     }
+    this.#means.changed();
+  }
+
+  /** On a timer of its own: however long a step takes, others are not to take this gateway for gone. */
+  #beatLater(): void {
+    if (this.#stopped) return;
+    this.#beat_timer = setTimeout(() => {
+      // That the database is away is told by the steps.
+      this.#beating = this.#beat()
+        .catch(() => undefined)
+        .finally(() => this.#beatLater());
+    }, BEAT_MS).unref();
   }
 
   async #beat(): Promise<void> {
-    const now = performance.now();
-    if (now < this.#beat_at) return;
-    this.#beat_at = now + BEAT_MS;
-    await this.#gateways.beat();
-    if (this.#books.shared) await this.#bury(await this.#gateways.gone(now));
+    if (await this.#gateways.beat()) this.#means.lost();
+    if (this.#books.shared) await this.#bury(await this.#gateways.gone(performance.now()));
   }
 
   async #bury(gone: readonly string[]): Promise<void> {
@@ -173,14 +216,15 @@ export class Keeper {
     }
   }
 
-  async #sweep(now: number): Promise<void> {
-    if (performance.now() < this.#sweep_at) return;
+  async #sweep(now: number): Promise<boolean> {
+    if (performance.now() < this.#sweep_at) return false;
     this.#sweep_at = performance.now() + SWEEP_MS;
+    this.#broken.clear();
     const { batches, contents, files, lines } = this.#books;
     for (;;) {
       const ended = await batches.toSweep(now - LINES_KEPT_MS, 20);
       if (ended.length === 0) break;
-      for (const id of ended) await lines.removeOf([id]);
+      for (const id of ended) await lines.removeOf(id);
       await batches.swept(ended);
     }
     await batches.forget(now - this.#books.config().batch_age_ms);
@@ -192,5 +236,6 @@ export class Keeper {
     }
     await contents.stray(now - STRAY_MS, (ids) => files.known(ids));
     await this.#books.answers.sweep();
+    return false;
   }
 }

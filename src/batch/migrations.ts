@@ -2,9 +2,10 @@
 import type { CreateTableBuilder, Kysely } from 'kysely';
 import type { Migration } from 'kysely/migration';
 import { columnTypes } from './db/migrate.ts';
-import type { DialectName } from './db/open.ts';
+import type { Database } from './db/open.ts';
+import type { Tables } from './tables.ts';
 
-export function migrations(dialect: DialectName): Record<string, Migration> {
+export function migrations({ dialect, sql }: Pick<Database<Tables>, 'dialect' | 'sql'>): Record<string, Migration> {
   const { blob, int, rising } = columnTypes(dialect);
   type Table = CreateTableBuilder<string, string>;
   const texts = (table: Table, names: readonly string[]): Table =>
@@ -27,6 +28,8 @@ export function migrations(dialect: DialectName): Record<string, Migration> {
 
     const parts = counts(given(create('parts'), ['file']), ['n', 'written_at']).addColumn('bytes', blob);
     await parts.addPrimaryKeyConstraint('parts_place', ['file', 'n']).execute();
+    // Not compressed, so that a line is read without the whole part.
+    if (dialect === 'postgres') await sql`alter table parts alter column bytes set storage external`.execute(db);
 
     let batches = create('batches').addColumn('seq', int, rising);
     batches = given(batches, ['id', 'owner', 'endpoint', 'status', 'completion_window', 'ends_as']);
@@ -74,7 +77,8 @@ export function migrations(dialect: DialectName): Record<string, Migration> {
 
     const answers = ints(given(create('answers'), ['id']), ['bytes', 'expires_at']).addColumn('body', blob);
     await answers.addPrimaryKeyConstraint('answers_id', ['id']).execute();
-    await db.schema.createIndex('answers_expire').on('answers').column('expires_at').execute();
+    // With their sizes, or each sum of them would read all of the bodies.
+    await db.schema.createIndex('answers_expire').on('answers').columns(['expires_at', 'bytes']).execute();
 
     const gateways = counts(given(create('gateways'), ['id']), ['beat']);
     await gateways.addPrimaryKeyConstraint('gateways_id', ['id']).execute();

@@ -24,5 +24,11 @@ export function oneOf(query: Query, name: string, words: readonly string[]): str
 /** Of one given twice, the first. */
 export function single(query: Query, name: string): string | undefined {
   const value = query[name];
-  return typeof value === 'string' ? value : value?.[0];
+  const first = typeof value === 'string' ? value : value?.[0];
+  return first === undefined ? undefined : askable(first);
+}
+
+/** PostgreSQL refuses a text with a NUL in it, and nothing is called so. */
+export function askable(text: string): string {
+  return text.replaceAll('\0', '\uFFFD');
 }

@@ -42,6 +42,10 @@ export function readLine(line: Buffer, endpoint: Endpoint): Asked {
   if (custom_id === '' || custom_id.length > CUSTOM_ID_MAX) {
     throw new LineFault('invalid_value', `"custom_id" must have 1 to ${CUSTOM_ID_MAX} characters.`, 'custom_id');
   }
+  // PostgreSQL's texts have no NUL, and half a character would come back as another one.
+  if (custom_id.includes('\0') || !custom_id.isWellFormed()) {
+    throw new LineFault('invalid_value', '"custom_id" must be well-formed text without NUL.', 'custom_id');
+  }
   if (stringOf(line, fields, 'method') !== 'POST') {
     throw new LineFault('invalid_method', '"method" must be "POST".', 'method');
   }

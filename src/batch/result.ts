@@ -1,6 +1,7 @@
 // Lines of output and error files, as OpenAI's clients read them. An answer's bytes are the engine's own, put on one line.
 import { lineId } from './ids.ts';
 import type { Claimed, Result, Tokens } from './records/lines.ts';
+import { findMembers } from '../wire/body.ts';
 import { errorBody, type GatewayError } from '../wire/errors.ts';
 import { onOneLine } from '../wire/jsonl.ts';
 import { isRecord, parseRecord } from '../wire/record.ts';
@@ -44,21 +45,19 @@ export interface LineEnd {
   readonly error: { readonly code: string; readonly message: string } | undefined;
 }
 
+/** Of a line that is made here; an answer in it is not parsed, which may be large. */
 export function readEnd(text: Buffer): LineEnd {
-  const line = parseRecord(text.toString('utf8')) ?? {};
-  const { response, error } = line;
-  if (isRecord(response)) {
-    const { status_code } = response;
-    return {
-      response: { status: typeof status_code === 'number' ? status_code : 502, body: bodyOf(text) },
-      error: undefined,
-    };
+  const at = text.indexOf(RESPONSE) + RESPONSE.length;
+  if (at >= RESPONSE.length) {
+    const status = Number.parseInt(text.toString('latin1', at, at + 3), 10);
+    return { response: { status, body: bodyOf(text) }, error: undefined };
   }
+  const { error } = parseRecord(text.toString('utf8')) ?? {};
   const { code, message } = isRecord(error) ? error : {};
   return { response: undefined, error: { code: textOf(code), message: textOf(message) } };
 }
 
-/** The answer's bytes as they stand in a line that `answered` has made. */
+/** The answer's bytes as they stand in a line that `answered` has made. No string has these bytes: its quotes are escaped. */
 function bodyOf(text: Buffer): Buffer {
   const start = text.indexOf(BODY, text.indexOf(RESPONSE)) + BODY.length;
   return text.subarray(start, text.length - END.length);
@@ -69,7 +68,7 @@ const BODY = Buffer.from(',"body":');
 const END = Buffer.from('},"error":null}');
 
 function tokensOf(body: Buffer): Tokens | undefined {
-  const { usage } = parseRecord(body.toString('utf8')) ?? {};
+  const usage = usageOf(body);
   if (!isRecord(usage)) return undefined;
   const { prompt_tokens, completion_tokens, prompt_tokens_details: had, completion_tokens_details: made } = usage;
   return {
@@ -80,8 +79,23 @@ function tokensOf(body: Buffer): Tokens | undefined {
   };
 }
 
+/** A large answer is looked through and not parsed (as wire/sense.ts has it). */
+function usageOf(body: Buffer): unknown {
+  if (body.length <= PARSED_BYTES_MAX) return parseRecord(body.toString('utf8'))?.['usage'];
+  try {
+    const field = findMembers(body).members.get('usage');
+    return field && parseRecord(body.toString('utf8', field.value_start, field.value_end));
+  } catch {
+    return undefined;
+  }
+}
+
+const PARSED_BYTES_MAX = 16 * 1024;
+/** More than any answer has: a batch's sum of them is still exact, whatever an engine says. */
+const TOKENS_MAX = 1e10;
+
 function countOf(value: unknown): number {
-  return typeof value === 'number' && Number.isSafeInteger(value) && value > 0 ? value : 0;
+  return typeof value === 'number' && Number.isSafeInteger(value) && value > 0 && value <= TOKENS_MAX ? value : 0;
 }
 
 function textOf(value: unknown): string {

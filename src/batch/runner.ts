@@ -57,6 +57,8 @@ export class Runner {
   #pumping: Promise<void> | undefined;
   #again = false;
   #look_at = 0;
+  /** A claim's answer was lost, or a line not given back: what is claimed may not be what is known here. */
+  #doubt = false;
   /** Results that cannot be written down now: nothing new begins meanwhile. */
   #held_back = 0;
   #draining = false;
@@ -87,6 +89,17 @@ export class Runner {
     this.wake(!this.#entries.has(batch));
   }
 
+  /** What was claimed and has not begun is another gateway's. */
+  lost(): void {
+    for (const { queues } of this.#entries.values()) {
+      for (const queue of queues.values()) {
+        queue.claimed.length = 0;
+        queue.due_at = 0;
+      }
+    }
+    this.wake(true);
+  }
+
   /** Begins nothing more. */
   drain(): void {
     this.#draining = true;
@@ -115,6 +128,7 @@ export class Runner {
       // The database is away: looked at again in a while.
       if (!passes(error)) this.#means.log.error('bug: batches', describeError(error));
       this.#look_at = 0;
+      this.#doubt = true;
     } finally {
       this.#pumping = undefined;
       if (!this.#stopped) {
@@ -137,7 +151,9 @@ export class Runner {
         const queue = entry.queues.get(model);
         if (queue === undefined) break;
         if (queue.claimed.length === 0) await this.#claim(entry, model, now);
-        const lines = queue.claimed.splice(0, Math.max(1, Math.min(room, this.#fair(model, room))));
+        // Meanwhile others may have come, or the end: nothing that begins now would be stopped.
+        const left = this.#room(model);
+        const lines = queue.claimed.splice(0, Math.max(0, Math.min(left, this.#fair(model, left))));
         for (const line of lines) this.#begin(entry, line);
         // Each has its slot, or knows that it has none, before the next are chosen.
         if (lines.length > 0) await new Promise((resolve) => setImmediate(resolve));
@@ -177,6 +193,7 @@ export class Runner {
   async #look(now: number): Promise<void> {
     this.#look_at = now + LOOK_MS;
     const running = new Map((await this.#books.batches.running()).map((batch) => [batch.id, batch]));
+    if (this.#doubt) await this.#giveBackUnknown(now);
     for (const [id, entry] of this.#entries) {
       if (running.has(id)) continue;
       this.#entries.delete(id);
@@ -202,7 +219,11 @@ export class Runner {
     const { lines, gateway } = this.#books;
     const claimed = await lines.claim(entry.batch.id, model, CLAIM_MAX, gateway, now);
     queue.claimed.push(...claimed);
-    if (claimed.length < CLAIM_MAX) queue.due_at = (await lines.nextDue(entry.batch.id, model)) ?? Infinity;
+    if (claimed.length === CLAIM_MAX) return;
+    // What is added or given back meanwhile is due before it is found.
+    queue.due_at = Infinity;
+    const due_at = (await lines.nextDue(entry.batch.id, model)) ?? Infinity;
+    queue.due_at = Math.min(queue.due_at, due_at);
   }
 
   #begin(entry: Entry, line: Claimed): void {
@@ -211,7 +232,8 @@ export class Runner {
     this.#under_way += 1;
     void this.#run(entry, line, stop)
       .catch((error: unknown) => {
-        // What could not even be given back is given back by the next start, or by another gateway.
+        // What could not even be given back is given back at a later look.
+        this.#doubt = true;
         if (!passes(error)) this.#means.log.error('bug: a line of a batch', describeError(error));
       })
       .finally(() => {
@@ -263,11 +285,15 @@ export class Runner {
   async #failed(entry: Entry, line: Claimed, signal: AbortSignal, error: unknown): Promise<void> {
     if (signal.aborted) {
       if (signal.reason === 'yield') this.#means.ended('yielded');
-      return signal.reason === 'yield' ? this.#queueAgain(entry, line) : await this.#giveBack(entry, line, 0, false);
+      return await (signal.reason === 'yield' ? this.#queueAgain(entry, line) : this.#giveBack(entry, line, 0, false));
     }
     const failure = error instanceof GatewayError ? error : new GatewayError('internal_error', 'The gateway failed.');
-    if (failure !== error && passes(error)) return this.#queueAgain(entry, line);
-    if (failure.details.cause === 'no room') return this.#queueAgain(entry, line);
+    if (failure !== error && passes(error)) return await this.#queueAgain(entry, line);
+    if (failure.details.cause === 'no room') {
+      // Where there is room for others of its model, it is not for this line: at once again it would find as much.
+      if (this.#means.spare(line.model) > 0) return await this.#giveBack(entry, line, WAIT_MS, false);
+      return await this.#queueAgain(entry, line);
+    }
     if (failure.status === 429 || failure.status === 503 || failure.code === 'upstream_unreachable') {
       this.#means.ended('waited');
       return await this.#giveBack(entry, line, Math.min(failure.details.retry_ms ?? WAIT_MS, WAIT_MS_MAX), false);
@@ -281,10 +307,12 @@ export class Runner {
   }
 
   /** Still claimed: it is the next to begin. */
-  #queueAgain(entry: Entry, line: Claimed): void {
+  async #queueAgain(entry: Entry, line: Claimed): Promise<void> {
     const queue = entry.queues.get(line.model);
-    if (queue === undefined || this.#entries.get(entry.batch.id) !== entry) void this.#giveBack(entry, line, 0, false);
-    else queue.claimed.unshift(line);
+    if (queue === undefined || this.#entries.get(entry.batch.id) !== entry) {
+      return await this.#giveBack(entry, line, 0, false);
+    }
+    queue.claimed.unshift(line);
   }
 
   async #giveBack(entry: Entry, line: Claimed, wait_ms: number, tried: boolean): Promise<void> {
@@ -292,6 +320,27 @@ export class Runner {
     await this.#books.lines.giveBack([line], this.#books.gateway, wait_ms === 0 ? 0 : not_before, tried);
     const queue = entry.queues.get(line.model);
     if (queue !== undefined) queue.due_at = Math.min(queue.due_at, wait_ms === 0 ? 0 : not_before);
+  }
+
+  /** Lines that are claimed here, and that nobody here knows of. */
+  async #giveBackUnknown(now: number): Promise<void> {
+    const { lines, gateway } = this.#books;
+    // What is in doubt from now on is for the next look.
+    this.#doubt = false;
+    const claimed = await lines.claimedBy(gateway);
+    const known = new Set<string>();
+    for (const { queues, under_way } of this.#entries.values()) {
+      for (const { batch, n } of under_way.keys()) known.add(`${batch} ${n}`);
+      for (const queue of queues.values()) for (const { batch, n } of queue.claimed) known.add(`${batch} ${n}`);
+    }
+    const unknown = claimed.filter(({ batch, n }) => !known.has(`${batch} ${n}`));
+    const not_before = now + WAIT_MS;
+    await lines.giveBack(unknown, gateway, not_before, false);
+    for (const { batch } of unknown) {
+      for (const queue of this.#entries.get(batch)?.queues.values() ?? []) {
+        queue.due_at = Math.min(queue.due_at, not_before);
+      }
+    }
   }
 
   async #giveBackQueued({ queues }: Entry): Promise<void> {

@@ -162,7 +162,7 @@ export interface ShardTable {
 }
 
 /** An answer given again. */
-interface AnswerTable {
+export interface AnswerTable {
   id: string;
   body: Buffer;
   bytes: number;

@@ -1,6 +1,7 @@
 // A batch's input, read line by line before any of it runs: every line is written down, or none, and then every fault is told
 // (as many as OpenAI tells) with its line.
 import type { Books } from './books.ts';
+import { isGone } from './contents.ts';
 import { LineFault, modelMissing, readLine } from './read-line.ts';
 import type { Batch, Fault } from './records/batches.ts';
 import type { Line } from './records/lines.ts';
@@ -28,19 +29,16 @@ const RANK_OF_FILES = 2;
 export async function validate(batch: Batch, owner: Owner, limits: ValidateLimits, books: Books): Promise<void> {
   const { batches, lines } = books;
   // A gateway that died at it may have left some.
-  await lines.removeOf([batch.id]);
+  await lines.removeOf(batch.id);
   const { faults, total, models } = await readAll(batch, owner, limits, books);
   const now = Date.now();
   if (faults.length > 0) {
-    await lines.removeOf([batch.id]);
+    await lines.removeOf(batch.id);
     const errors = JSON.stringify(faults.slice(0, FAULTS_MAX));
-    await batches.turn(batch.id, ['validating'], {
-      status: 'failed',
-      failed_at: now,
-      ended_at: now,
-      errors,
-      held_by: null,
-    });
+    const ended = { status: 'failed', failed_at: now, ended_at: now, errors, held_by: null } as const;
+    if (await batches.turn(batch.id, ['validating'], ended, books.gateway)) return;
+    // It was cancelled meanwhile, and has no lines.
+    await batches.letGo(batch.id, books.gateway);
     return;
   }
   const begun = {
@@ -50,9 +48,10 @@ export async function validate(batch: Batch, owner: Owner, limits: ValidateLimit
     models: JSON.stringify([...models]),
     held_by: null,
   } as const;
-  if (await batches.turn(batch.id, ['validating'], begun)) return;
+  if (await batches.turn(batch.id, ['validating'], begun, books.gateway)) return;
   // It was cancelled meanwhile: its lines are told so, one by one.
-  await batches.turn(batch.id, ['cancelling'], { total, models: JSON.stringify([...models]), held_by: null });
+  const cancelled = { total, models: JSON.stringify([...models]), held_by: null };
+  await batches.turn(batch.id, ['cancelling'], cancelled, books.gateway);
 }
 
 async function readAll(
@@ -105,9 +104,13 @@ async function readAll(
     }
     for (const { text, at, number } of cutter.end()) take(text, at, number);
   } catch (error) {
-    if (!(error instanceof LineTooLong)) throw error;
-    const message = `The line is longer than ${line_bytes_max} bytes (body_bytes_max).`;
-    faults.push({ code: 'line_too_long', message, param: null, line: error.number });
+    if (!(error instanceof LineTooLong) && !isGone(error)) throw error;
+    if (error instanceof LineTooLong) {
+      const message = `The line is longer than ${line_bytes_max} bytes (body_bytes_max).`;
+      faults.push({ code: 'line_too_long', message, param: null, line: error.number });
+    } else {
+      faults.push({ code: 'file_not_found', message: 'The file is gone.', param: 'input_file_id', line: null });
+    }
   }
   if (total === 0 && faults.length === 0) {
     faults.push({ code: 'empty_file', message: 'The file has no lines.', param: 'input_file_id', line: null });

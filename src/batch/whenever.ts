@@ -1,5 +1,6 @@
 // Batches opened as soon as their database can be reached. Where it is away at the start the gateway serves all else meanwhile:
 // nobody's editor waits for a database.
+import { setTimeout as sleep } from 'node:timers/promises';
 import { openBatching, type Batching, type BatchingOptions } from './batching.ts';
 import { faultOf } from './db/fault.ts';
 
@@ -29,7 +30,7 @@ export async function openBatchingWhenever(
     return true;
   };
   const goOn = async (): Promise<void> => {
-    while (!signal.aborted && !(await open())) await pause(AGAIN_MS, signal);
+    while (!signal.aborted && !(await open())) await sleep(AGAIN_MS, undefined, { signal }).catch(() => undefined);
     if (!signal.aborted) means.log.info('the database of batches answers');
   };
   let trying = Promise.resolve();
@@ -46,15 +47,4 @@ export async function openBatchingWhenever(
       await batching?.stop();
     },
   };
-}
-
-async function pause(ms: number, signal: AbortSignal): Promise<void> {
-  await new Promise<void>((resolve) => {
-    const timer = setTimeout(resolve, ms);
-    const leave = (): void => {
-      clearTimeout(timer);
-      resolve();
-    };
-    signal.addEventListener('abort', leave, { once: true });
-  });
 }

@@ -26,13 +26,19 @@ const collate = section({
 });
 
 const upstream = section({
-  poll_min: duration(1).prefault('5s').describe('The first pause between two looks at a batch; each is twice as long.'),
+  poll_min: duration(1)
+    .optional()
+    .describe(
+      'The first pause between two looks at a batch; each is twice as long. 5s, or `poll_max` where that is less.',
+    ),
   poll_max: duration(1).prefault('300s').describe('The longest pause between two looks at a batch.'),
   keep_files: flag().prefault(false).describe('true: files stay there once they are fetched.'),
-}).refine(({ poll_min, poll_max }) => poll_min <= poll_max, {
-  path: ['poll_max'],
-  error: 'must not be shorter than `poll_min`',
-});
+})
+  .refine(({ poll_min, poll_max }) => poll_min === undefined || poll_min <= poll_max, {
+    path: ['poll_max'],
+    error: 'must not be shorter than `poll_min`',
+  })
+  .transform(({ poll_min, ...upstream }) => ({ ...upstream, poll_min: poll_min ?? Math.min(5000, upstream.poll_max) }));
 
 export const batch = section({
   data: path.prefault('data').describe('The folder of files, and of the database where it is SQLite.'),

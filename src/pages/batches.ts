@@ -2,6 +2,7 @@
 // them is served.
 import type { Context } from 'koa';
 import type { Desk } from '../batch/desk.ts';
+import { askable } from '../batch/query.ts';
 import type { Caller } from '../types.ts';
 
 export interface BatchPage {
@@ -11,7 +12,7 @@ export interface BatchPage {
   readonly answer: (desk: Desk, ctx: Context, caller: Caller, signal: AbortSignal) => Promise<unknown>;
 }
 
-const id = (ctx: Context): string => (ctx['params'] as { readonly id: string }).id;
+const id = (ctx: Context): string => askable((ctx['params'] as { readonly id: string }).id);
 
 const PAGES: readonly BatchPage[] = [
   { method: 'post', path: '/files', answer: (desk, { req }, caller, signal) => desk.upload(req, caller, signal) },

@@ -45,7 +45,7 @@ async function openScene(dialect: DialectName = 'sqlite'): Promise<Scene> {
     await server?.stop();
     rmSync(folder, { recursive: true, force: true });
   });
-  await migrate(database, migrations(database.dialect));
+  await migrate(database, migrations(database));
   const contents = await contentsOnDisk(join(folder, 'files'), () => 1);
   const config = (): BatchConfig => ({ ...CONFIG, data: folder }) as unknown as BatchConfig;
   const answer_bytes_max = (): number => 0;

@@ -1,9 +1,16 @@
 // Files and batches on our own engines, as OpenAI's client sees them.
+import { rmSync, truncateSync } from 'node:fs';
+import { join } from 'node:path';
 import { NotFoundError, toFile, type OpenAI } from 'openai';
-import { describe, expect, onTestFinished, test } from 'vitest';
+import { describe, expect, onTestFinished, test, vi } from 'vitest';
+import type { Books } from '../../src/batch/books.ts';
+import { DatabaseError } from '../../src/batch/db/fault.ts';
+import { full } from '../../src/batch/fault.ts';
+import { answered } from '../../src/batch/result.ts';
 import { digest } from '../../src/config/keys.ts';
 import { startEngine, type FakeEngine } from '../engines/engine.ts';
 import { KEY } from '../stage/gateway.ts';
+import { startPostgres } from '../stage/postgres.ts';
 import {
   chatLine,
   clientOf,
@@ -166,6 +173,160 @@ describe('a batch', () => {
     await expect(client.batches.cancel(batch.id)).resolves.toMatchObject({ status: 'cancelled' });
   });
 
+  test('cancelled while its lines are found at fault ends', async () => {
+    const { client, batching } = await stage();
+    const { read, began, go_on } = heldRead(batching);
+    const batch = await submit(client, ['nonsense']);
+    await began;
+    expect((await client.batches.cancel(batch.id)).status).toBe('cancelling');
+    go_on();
+    expect((await ended(client, batch.id)).status).toBe('cancelled');
+    expect(read.mock.calls).toHaveLength(1);
+  });
+
+  test('is not let go by a database that is away, and goes on when it answers', async () => {
+    const { client, batching } = await stage();
+    const { batches, lines } = booksOf(batching);
+    vi.spyOn(lines, 'add').mockRejectedValueOnce(new DatabaseError('away', 'gone'));
+    const letGo = vi.spyOn(batches, 'letGo').mockRejectedValueOnce(new DatabaseError('away', 'gone'));
+    const batch = await submit(client, [chatLine('a', 'm')]);
+    expect((await ended(client, batch.id)).status).toBe('completed');
+    expect(letGo).toHaveBeenCalledOnce();
+  });
+
+  test('whose line could not be given back runs it when the database answers', async () => {
+    const { client, batching, engine } = await stage();
+    const { lines } = booksOf(batching);
+    const giveBack = vi.spyOn(lines, 'giveBack').mockRejectedValueOnce(new DatabaseError('away', 'gone'));
+    engine.next({ kind: 'status', status: 503 });
+    const batch = await submit(client, [chatLine('a', 'm')]);
+    expect((await ended(client, batch.id)).request_counts).toMatchObject({ total: 1, completed: 1 });
+    expect(giveBack.mock.calls.length).toBeGreaterThan(1);
+  });
+
+  test('whose files find no room waits for it, and keeps nobody else from anything', async () => {
+    const { client, batching, logged } = await stage();
+    const { contents, answers } = booksOf(batching);
+    const sweep = vi.spyOn(answers, 'sweep');
+    // A minute is over at each look.
+    const now = performance.now.bind(performance);
+    const clock = vi.spyOn(performance, 'now').mockImplementation(() => now() * 1000);
+    onTestFinished(() => clock.mockRestore());
+    const file = await upload(client, [chatLine('a', 'm')]);
+    const write = vi.spyOn(contents, 'write').mockRejectedValue(full());
+    const asked = { input_file_id: file.id, endpoint: '/v1/chat/completions', completion_window: '24h' } as const;
+    const { id } = await client.batches.create(asked);
+    await expect.poll(async () => (await client.batches.retrieve(id)).status).toBe('finalizing');
+    const before = sweep.mock.calls.length;
+    await expect.poll(() => sweep.mock.calls.length, { timeout: 5000 }).toBeGreaterThan(before);
+    write.mockRestore();
+    expect((await ended(client, id)).status).toBe('completed');
+    expect(logged()).not.toContain('bug');
+  });
+
+  test('whose file is gone fails, and keeps no other waiting', async () => {
+    const { client, data } = await stage();
+    const file = await upload(client, [chatLine('a', 'm')]);
+    rmSync(join(data, 'files', file.id));
+    const asked = { input_file_id: file.id, endpoint: '/v1/chat/completions', completion_window: '24h' } as const;
+    const gone = await client.batches.create(asked);
+    const good = await submit(client, [chatLine('a', 'm')]);
+    expect((await ended(client, good.id)).status).toBe('completed');
+    const failed = await ended(client, gone.id);
+    expect(failed).toMatchObject({ status: 'failed', errors: { data: [{ code: 'file_not_found' }] } });
+  });
+
+  test('a line that finds no room where others of its model would is not tried without end', async () => {
+    const engine = await engineOf();
+    const other = await startEngine({ kind: 'tei', models: [{ name: 'x', embeds: true }] });
+    onTestFinished(() => other.stop());
+    const { ask, client, logged } = await openBatchGateway(`
+limits: { ip: off }
+backends:
+  rack: { engine: vllm, url: "${engine.url}", slots: 1 }
+  texts: { engine: tei, url: "${other.url}" }
+models: { m: [rack/x, texts/x] }
+`);
+    engine.always({ kind: 'hold' });
+    const first = ask('/v1/chat/completions', { model: 'm', messages: [{ role: 'user', content: 'mine' }] });
+    await engine.until(({ held }) => held === 1);
+    const batch = await submit(client, [chatLine('a', 'm')]);
+    const tries = (): number => logged().split('"msg":"line"').length - 1;
+    await expect.poll(tries).toBeGreaterThan(0);
+    await new Promise((resolve) => setTimeout(resolve, 500));
+    expect(tries()).toBeLessThan(5);
+    engine.always(undefined);
+    engine.release();
+    await (await first).text();
+    expect((await ended(client, batch.id)).status).toBe('completed');
+  });
+
+  test('begins no line once the gateway stops', async () => {
+    const gateway = await stage();
+    const { client, batching, engine } = gateway;
+    const { lines } = booksOf(batching);
+    engine.always({ kind: 'hold' });
+    const claiming = Promise.withResolvers<void>();
+    const go_on = Promise.withResolvers<void>();
+    const claim = lines.claim.bind(lines);
+    vi.spyOn(lines, 'claim').mockImplementation(async (...asked) => {
+      const claimed = await claim(...asked);
+      claiming.resolve();
+      await go_on.promise;
+      return claimed;
+    });
+    await submit(client, [chatLine('a', 'm')]);
+    await claiming.promise;
+    const stopped = gateway.stop();
+    setTimeout(go_on.resolve, 200);
+    await stopped;
+    expect(engine.asked).toEqual([]);
+  });
+
+  test('shows others that its gateway lives, however long a step takes', async () => {
+    const { client, batching } = await stage();
+    const { database } = booksOf(batching);
+    const beat = async (): Promise<number> =>
+      (await database.kysely.selectFrom('gateways').select('beat').executeTakeFirstOrThrow()).beat;
+    const { began, go_on } = heldRead(batching);
+    const batch = await submit(client, [chatLine('a', 'm')]);
+    await began;
+    const before = await beat();
+    await expect.poll(beat, { timeout: 5000 }).toBeGreaterThan(before);
+    go_on();
+    await ended(client, batch.id);
+  });
+
+  test('is left to others where they took its gateway for gone', async () => {
+    const { client, batching, engine } = await stage(1);
+    const { database } = booksOf(batching);
+    const { kysely } = database;
+    engine.always({ kind: 'hold' });
+    await submit(
+      client,
+      Array.from({ length: 5 }, (_, n) => chatLine(`l${n}`, 'm')),
+    );
+    await engine.until(({ held }) => held === 1);
+    await kysely.updateTable('lines').set({ claimed_by: 'another' }).where('n', '>', 0).execute();
+    await kysely.deleteFrom('gateways').execute();
+    const known = async (): Promise<number> => (await kysely.selectFrom('gateways').select('id').execute()).length;
+    await expect.poll(known, { timeout: 5000 }).toBe(1);
+    engine.always(undefined);
+    engine.release();
+    await expect.poll(() => engine.in_flight).toBe(0);
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    expect(engine.asked).toHaveLength(1);
+  });
+
+  test('counts what no engine can have used as nothing', async () => {
+    const tokens = { prompt_tokens: Number.MAX_SAFE_INTEGER, completion_tokens: 3 };
+    const line = { batch: 'batch_0', n: 0, custom_id: 'a' };
+    for (const pad of [0, 20_000]) {
+      const body = Buffer.from(JSON.stringify({ pad: 'x'.repeat(pad), usage: tokens }));
+      expect(answered(line, 200, 'req_0', body).tokens).toEqual({ in: 0, out: 3, cached: 0, reasoning: 0 });
+    }
+  });
+
   test('out of time tells what has run, and the rest as expired', async () => {
     const { client, engine, batching } = await stage(1);
     const batch = await submit(
@@ -241,12 +402,26 @@ describe('a file', () => {
     await expect(upload(client, ['{}'])).rejects.toMatchObject({ status: 507, code: 'insufficient_storage' });
   });
 
-  test('that a batch still reads is not deleted', async () => {
-    const { client, engine } = await stage();
+  test('that is shorter than it was, or gone, ends the connection and keeps nobody waiting', async () => {
+    const { client, data } = await stage();
+    const { id } = await upload(
+      client,
+      Array.from({ length: 50 }, (_, n) => chatLine(`c${n}`, 'm')),
+    );
+    truncateSync(join(data, 'files', id), 100);
+    await expect((async () => await (await client.files.content(id)).text())()).rejects.toThrow();
+  });
+
+  test('that a batch still reads is not deleted, nor too old', async () => {
+    const { client, engine, batching } = await stage();
+    const { database, files } = booksOf(batching);
     engine.always({ kind: 'hold' });
     const batch = await submit(client, [chatLine('a', 'm')]);
     await engine.until(({ held }) => held === 1);
     await expect(client.files.delete(batch.input_file_id)).rejects.toMatchObject({ status: 400 });
+    await database.kysely.updateTable('files').set({ expires_at: 1 }).execute();
+    expect(await files.expired(Date.now(), 10)).toEqual([]);
+    await database.kysely.updateTable('files').set({ expires_at: null }).execute();
     engine.release();
     await ended(client, batch.id);
     await expect(client.files.delete(batch.input_file_id)).resolves.toMatchObject({ deleted: true });
@@ -266,6 +441,8 @@ describe('a faulty input', () => {
     ['no body', ['{"custom_id":"a","method":"POST","url":"/v1/chat/completions"}'], 'missing_required_parameter', 1],
     ['no model', [lineOf('a', { messages: [] })], 'missing_required_parameter', 1],
     ['an unknown model', [chatLine('a', 'nobody')], 'model_not_found', 1],
+    ['a NUL in the custom_id', [chatLine('a\0b', 'm')], 'invalid_value', 1],
+    ['half a character in the custom_id', [chatLine('a\uD800', 'm')], 'invalid_value', 1],
     ['a stream', [lineOf('a', { ...asked, stream: true })], 'unsupported_parameter', 1],
     ['more lines than allowed', ['a', 'b', 'c', 'd'].map((id) => chatLine(id, 'm')), 'too_many_tasks', 4],
   ] as const)('with %s fails the batch and says where', async (_name, lines, code, line) => {
@@ -341,6 +518,35 @@ describe('of another key', () => {
     expect(done.errors?.data?.[0]).toMatchObject({ code: 'model_not_found', line: 1 });
   });
 });
+
+test('what PostgreSQL cannot be asked is not there', async () => {
+  const postgres = await startPostgres();
+  onTestFinished(() => postgres.stop());
+  const engine = await engineOf();
+  const { ask } = await openBatchGateway(`database: "${postgres.url}"\n${yaml(engine)}`);
+  const statuses: number[] = [];
+  const paths = ['/files/%00', '/files/%00/content', '/batches/%00', '/files?purpose=%00', '/batches?after=%00'];
+  for (const path of paths) statuses.push((await ask(`/v1${path}`)).status);
+  expect(statuses).toEqual([404, 404, 404, 200, 200]);
+});
+
+/** The file of a batch is read only when the test says so. */
+function heldRead(batching: BatchStage['batching']) {
+  const { contents } = booksOf(batching);
+  const [begun, held] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+  const whole = contents.read.bind(contents);
+  const read = vi.spyOn(contents, 'read').mockImplementation(async function* later(id: string) {
+    begun.resolve();
+    await held.promise;
+    yield* whole(id);
+  });
+  return { read, began: begun.promise, go_on: held.resolve };
+}
+
+function booksOf(batching: BatchStage['batching']): Books {
+  if (batching === undefined) throw new Error('no batches');
+  return batching.books;
+}
 
 test('lists go page by page, newest first, and by status', async () => {
   const { client, ask } = await stage();

@@ -1,6 +1,6 @@
 // Single requests collected into batches on our own engines: who waits is answered, who does not is told the batch.
 import type { Batch } from 'openai/resources/batches';
-import { describe, expect, onTestFinished, test } from 'vitest';
+import { describe, expect, onTestFinished, test, vi } from 'vitest';
 import { digest } from '../../src/config/keys.ts';
 import { startEngine, type FakeEngine } from '../engines/engine.ts';
 import { clientOf, dataFolder, ended, fileLines, openBatchGateway, type BatchStage } from '../stage/batches.ts';
@@ -118,6 +118,33 @@ describe('who waits', () => {
     expect(engine.asked).toHaveLength(1);
   });
 
+  test('is told of its own latest line, where it asked the same before', async () => {
+    const { ask, engine, batching } = await stage();
+    if (batching === undefined) throw new Error('no batches');
+    // As if none of them had heard.
+    const untold = vi.spyOn(batching.books.lines, 'told').mockResolvedValue();
+    engine.always({ kind: 'error', what: 'bad_request' });
+    // The first window's has the higher number.
+    for (const text of ['other', 'same']) void ask(CHAT, chat(text), { headers: SYNC }).then((answer) => answer.text());
+    await expect.poll(() => untold.mock.calls.length).toBe(2);
+    await new Promise((resolve) => setTimeout(resolve, 150));
+    engine.always(undefined);
+    await (await ask(CHAT, chat('same'), { headers: SYNC })).text();
+    expect((await ask(CHAT, chat('same'), { headers: { ...SYNC, ...AGAIN } })).status).toBe(200);
+  });
+
+  test('with a stream is told the status of its line as well', async () => {
+    const { ask, engine } = await stage();
+    engine.always({ kind: 'error', what: 'overflow' });
+    const told = async (stream: boolean): Promise<unknown> => {
+      const answer = await ask(CHAT, chat('Hi', { stream }), { headers: SYNC });
+      return [answer.status, await answer.json()];
+    };
+    const plain = await told(false);
+    expect(await told(true)).toEqual(plain);
+    expect(plain).toEqual([400, { error: expect.objectContaining({ code: 'context_length_exceeded' }) }]);
+  });
+
   test('may ask for a stream', async () => {
     const { url, engine } = await stage();
     const stream = await clientOf(url).chat.completions.create(
@@ -171,14 +198,22 @@ describe('who does not wait', () => {
     expect(report).toMatchObject({ batches: 1, collected: { requests: 3, windows: 1 }, upstream: { calls_saved: 0 } });
   });
 
-  test('asks twice under one Idempotency-Key, and is told the same', async () => {
+  test('asks twice under one Idempotency-Key, and is told the same; something else is refused', async () => {
     const { ask, engine } = await stage();
     const under = { headers: { ...ASYNC, 'idempotency-key': 'one' } };
     const told = async (): Promise<unknown> => {
       const { id, custom_id } = (await (await ask(CHAT, chat('Hi'), under)).json()) as Record<string, string>;
       return { id, custom_id };
     };
-    expect(await told()).toEqual(await told());
+    // Two of them at once.
+    const [one, two] = await Promise.all([told(), told()]);
+    expect(two).toEqual(one);
+    expect(await told()).toEqual(one);
+    const other = await ask(CHAT, chat('Something else'), under);
+    expect([other.status, await other.json()]).toEqual([
+      409,
+      { error: expect.objectContaining({ code: 'idempotency_conflict' }) },
+    ]);
     await engine.until(({ asked: all }) => all.length === 1);
   });
 
@@ -237,10 +272,10 @@ models:
 });
 
 describe('the cache', () => {
-  async function cached(more = ''): Promise<Scene> {
+  async function cached(more = '', models = 'm, e'): Promise<Scene> {
     const engine = await startEngine({ kind: 'vllm', models: ['x', { name: 'e', embeds: true }] });
     onTestFinished(() => engine.stop());
-    const keys = `auth: { keys: [{ name: alice, hash: "sha256:${digest(ALICE).toString('hex')}" }] }`;
+    const keys = `auth: { keys: [{ name: alice, hash: "sha256:${digest(ALICE).toString('hex')}", models: [${models}] }] }`;
     const text = `${yaml(engine)}  e: [rack/e]\ncache: { ${more} }\n${keys}\n`;
     return Object.assign(await openBatchGateway(text, 'collate: { window: 100ms }'), { engine });
   }
@@ -292,6 +327,21 @@ describe('the cache', () => {
       { error: expect.objectContaining({ code: 'not_in_cache' }) },
     ]);
     expect(engine.asked).toHaveLength(1);
+  });
+
+  test('that is shared tells no key what it may not ask', async () => {
+    const { ask, url } = await cached('shared: true', 'other');
+    const body = chat('Hi', { temperature: 0 });
+    expect((await ask(CHAT, body)).status).toBe(200);
+    const headers = { authorization: `Bearer ${ALICE}`, 'content-type': 'application/json' };
+    for (const mode of ['direct', 'cache']) {
+      const init = { method: 'POST', headers: { ...headers, 'x-lanyard-mode': mode }, body: JSON.stringify(body) };
+      const other = await fetch(`${url}${CHAT}`, init);
+      expect([other.status, await other.json()]).toEqual([
+        404,
+        { error: expect.objectContaining({ code: 'model_not_found' }) },
+      ]);
+    }
   });
 
   test('is each key’s own', async () => {

@@ -8,17 +8,16 @@ import { startPostgres } from './postgres.ts';
 
 const SLOTS = 8;
 
-/** What each gateway ran, and how many lines ran again. */
+/** What each gateway ran, and how many lines ran again. `tps`: the engines' pace, so that a small batch lasts. */
 export async function shareAndKill(
   lines: number,
+  tps?: number,
 ): Promise<{ readonly ran: readonly number[]; readonly again: number }> {
   const postgres = await startPostgres();
   onTestFinished(() => postgres.stop());
   // One engine each, so that it shows who ran what.
-  const engines = [
-    await startEngine({ kind: 'vllm', models: ['x'] }),
-    await startEngine({ kind: 'vllm', models: ['x'] }),
-  ];
+  const options = { kind: 'vllm', models: ['x'], ...(tps === undefined ? {} : { tps }) } as const;
+  const engines = [await startEngine(options), await startEngine(options)];
   onTestFinished(() => void Promise.all(engines.map((engine) => engine.stop())));
   const [one, two] = await Promise.all(
     engines.map(({ url }) =>

@@ -1,6 +1,6 @@
 // What is known of batches, and how each goes from one status to the next: always by one statement that names the status it
 // comes from, so that of two who try only one succeeds.
-import type { Kysely, Selectable, Updateable } from 'kysely';
+import type { ExpressionBuilder, Kysely, Selectable, Updateable } from 'kysely';
 import type { BatchStatus, BatchTable, Tables } from '../tables.ts';
 import type { Page } from './files.ts';
 
@@ -62,6 +62,7 @@ export class Batches {
 
   async unfinished(owner: string): Promise<number> {
     const { count } = await this.#of(owner)
+      .where('swept', '=', 0)
       .where('ended_at', 'is', null)
       .select(({ fn }) => fn.countAll<number>().as('count'))
       .executeTakeFirstOrThrow();
@@ -73,6 +74,8 @@ export class Batches {
     const row = await this.#db
       .selectFrom('batches')
       .where('input_file', '=', file)
+      // For the index: a batch that is swept has ended.
+      .where('swept', '=', 0)
       .where('ended_at', 'is', null)
       .select('id')
       .limit(1)
@@ -115,44 +118,48 @@ export class Batches {
     return { ...(numbers as Omit<Sums, 'since'>), since: since ?? null };
   }
 
-  /** Whether this very change was made now. */
-  async turn(id: string, from: readonly BatchStatus[], change: Updateable<BatchTable>): Promise<boolean> {
-    const { numUpdatedRows } = await this.#db
-      .updateTable('batches')
-      .set(change)
-      .where('id', '=', id)
-      .where('status', 'in', from)
-      .executeTakeFirst();
+  /** Whether this very change was made now; `gateway`: only while that one is at it. */
+  async turn(
+    id: string,
+    from: readonly BatchStatus[],
+    change: Updateable<BatchTable>,
+    gateway?: string,
+  ): Promise<boolean> {
+    let query = this.#db.updateTable('batches').set(change).where('id', '=', id).where('status', 'in', from);
+    if (gateway !== undefined) query = query.where('held_by', '=', gateway);
+    const { numUpdatedRows } = await query.executeTakeFirst();
     return numUpdatedRows > 0n;
   }
 
-  /** The next one to validate, which nobody is at. */
-  async takeToValidate(gateway: string): Promise<Batch | undefined> {
-    const next = await this.#db
+  /** The next one to validate, which nobody is at; who takes one is at no other. */
+  async takeToValidate(gateway: string, except: readonly string[]): Promise<Batch | undefined> {
+    let query = this.#db
       .selectFrom('batches')
       .where('status', '=', 'validating')
       .where('open', '=', 0)
       .where('window', 'is', null)
-      .where('held_by', 'is', null)
+      .where(heldBy(gateway))
       .orderBy('seq')
       .limit(1)
-      .selectAll()
-      .executeTakeFirst();
+      .selectAll();
+    if (except.length > 0) query = query.where('id', 'not in', except);
+    const next = await query.executeTakeFirst();
     return next === undefined ? undefined : await this.#hold(next, gateway);
   }
 
   /** The next one whose lines are all done, or whose files somebody began to write and did not end. */
-  async takeToFinish(gateway: string, now: number): Promise<Batch | undefined> {
-    const next = await this.#db
+  async takeToFinish(gateway: string, now: number, except: readonly string[]): Promise<Batch | undefined> {
+    let query = this.#db
       .selectFrom('batches')
       .where('status', 'in', ['in_progress', 'finalizing', 'cancelling'])
       .where('open', '=', 0)
       .where((eb) => eb(eb('completed', '+', eb.ref('failed')), '>=', eb.ref('total')))
-      .where('held_by', 'is', null)
+      .where(heldBy(gateway))
       .orderBy('seq')
       .limit(1)
-      .selectAll()
-      .executeTakeFirst();
+      .selectAll();
+    if (except.length > 0) query = query.where('id', 'not in', except);
+    const next = await query.executeTakeFirst();
     if (next === undefined) return undefined;
     const held = await this.#hold(next, gateway);
     if (held === undefined || held.status !== 'in_progress') return held;
@@ -165,14 +172,19 @@ export class Batches {
       .updateTable('batches')
       .set({ held_by: gateway })
       .where('id', '=', batch.id)
-      .where('held_by', 'is', null)
+      .where(heldBy(gateway))
       .where('status', '=', batch.status)
       .executeTakeFirst();
     return numUpdatedRows > 0n ? { ...batch, held_by: gateway } : undefined;
   }
 
-  async letGo(id: string): Promise<void> {
-    await this.#db.updateTable('batches').set({ held_by: null }).where('id', '=', id).execute();
+  async letGo(id: string, gateway: string): Promise<void> {
+    await this.#db
+      .updateTable('batches')
+      .set({ held_by: null })
+      .where('id', '=', id)
+      .where('held_by', '=', gateway)
+      .execute();
   }
 
   async letGoOf(gateways: readonly string[]): Promise<void> {
@@ -208,18 +220,20 @@ export class Batches {
   }
 
   /** Windows whose end has passed and whose gateway has not ended them. */
-  async closeLate(before: number): Promise<readonly string[]> {
+  async closeLate(before: number, now: number): Promise<readonly string[]> {
     const rows = await this.#db
       .updateTable('batches')
-      .set({ open: 0 })
+      .set((eb) => ({
+        open: 0,
+        // In one statement: one that is closed and still validates is looked at by nobody.
+        status: 'in_progress',
+        in_progress_at: eb.fn.coalesce('in_progress_at', eb.val(now)),
+      }))
       .where('open', '=', 1)
+      .where('status', 'in', ['validating', 'in_progress'])
       .where('closes_at', '<=', before)
-      .returning(['id', 'status'])
+      .returning('id')
       .execute();
-    for (const { id, status } of rows) {
-      if (status === 'validating')
-        await this.turn(id, ['validating'], { status: 'in_progress', in_progress_at: before });
-    }
     return rows.map(({ id }) => id);
   }
 
@@ -246,6 +260,11 @@ export class Batches {
   #of(owner: string) {
     return this.#db.selectFrom('batches').where('owner', '=', owner);
   }
+}
+
+/** Nobody is at it; or this gateway was, and could not let go: the database was away, or it was cancelled at that moment. */
+function heldBy(gateway: string) {
+  return (eb: ExpressionBuilder<Tables, 'batches'>) => eb.or([eb('held_by', 'is', null), eb('held_by', '=', gateway)]);
 }
 
 export interface Sums {

@@ -64,8 +64,26 @@ export class Files {
     return { files, bytes };
   }
 
+  /** Too old, and no batch that has not ended reads them. */
   async expired(now: number, limit: number): Promise<readonly string[]> {
-    const rows = await this.#db.selectFrom('files').where('expires_at', '<=', now).select('id').limit(limit).execute();
+    const rows = await this.#db
+      .selectFrom('files')
+      .where('expires_at', '<=', now)
+      .where((eb) =>
+        eb.not(
+          eb.exists(
+            eb
+              .selectFrom('batches')
+              .whereRef('batches.input_file', '=', 'files.id')
+              .where('batches.swept', '=', 0)
+              .where('batches.ended_at', 'is', null)
+              .select('batches.id'),
+          ),
+        ),
+      )
+      .select('id')
+      .limit(limit)
+      .execute();
     return rows.map(({ id }) => id);
   }
 

@@ -53,8 +53,17 @@ export class Lines {
   }
 
   /** All of a batch's, where they could not all be written, or are needed no more. */
-  async removeOf(batches: readonly string[]): Promise<void> {
-    if (batches.length > 0) await this.#db.deleteFrom('lines').where('batch', 'in', batches).execute();
+  async removeOf(batch: string): Promise<void> {
+    // Some at a time: others write between.
+    for (let removed = 1n; removed > 0n;) {
+      const some = this.#db.selectFrom('lines').where('batch', '=', batch).limit(ROWS_MAX).select('n');
+      const { numDeletedRows } = await this.#db
+        .deleteFrom('lines')
+        .where('batch', '=', batch)
+        .where('n', 'in', some)
+        .executeTakeFirstOrThrow();
+      removed = numDeletedRows;
+    }
   }
 
   /** Takes up to `limit` waiting lines of one model for this gateway. */
@@ -77,8 +86,8 @@ export class Lines {
       .updateTable('lines')
       .set({ state: 'claimed', claimed_by: gateway })
       .where('batch', '=', batch)
+      // Nothing more, or SQLite would go through all that wait.
       .where('n', 'in', (eb) => eb.selectFrom('next').select('n'))
-      .where('state', '=', 'waiting')
       .returning(CLAIMED)
       .execute();
     return rows.toSorted((a, b) => a.n - b.n);
@@ -192,9 +201,19 @@ export class Lines {
       .selectFrom('lines')
       .where('batch', '=', batch)
       .where('state', 'in', states)
-      .orderBy('n')
+      // In no order: to keep that of the file SQLite would go through all that are done.
       .limit(limit)
       .select(CLAIMED)
+      .execute();
+  }
+
+  /** What this gateway has claimed. */
+  async claimedBy(gateway: string): Promise<readonly Place[]> {
+    return await this.#db
+      .selectFrom('lines')
+      .where('state', '=', 'claimed')
+      .where('claimed_by', '=', gateway)
+      .select(['batch', 'n'])
       .execute();
   }
 
@@ -256,9 +275,26 @@ export class Lines {
 
   /** The latest line of this item; `untold`: whose client has not had its answer. */
   async ofItem(item: string, untold: boolean): Promise<Line | undefined> {
-    let query = this.#db.selectFrom('lines').where('item', '=', item);
+    let query = this.#db.selectFrom('lines').innerJoin('batches', 'batches.id', 'lines.batch').where('item', '=', item);
     if (untold) query = query.where('told', '=', 0);
-    return await query.orderBy('n', 'desc').limit(1).selectAll().executeTakeFirst();
+    return await query
+      .orderBy('batches.seq', 'desc')
+      .orderBy('n', 'desc')
+      .limit(1)
+      .selectAll('lines')
+      .executeTakeFirst();
+  }
+
+  /** The line of an item that begins so. */
+  async named(name: string): Promise<Line | undefined> {
+    // Items are hexadecimal digits, and all of them come before a `g`.
+    return await this.#db
+      .selectFrom('lines')
+      .where('item', '>=', name)
+      .where('item', '<', `${name}g`)
+      .limit(1)
+      .selectAll()
+      .executeTakeFirst();
   }
 
   /** Of these, the answers that others may be given too, and under what. */

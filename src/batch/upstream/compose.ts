@@ -3,6 +3,7 @@
 import { mkdir, open, readdir, rm, stat, type FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Books } from '../books.ts';
+import { isGone } from '../contents.ts';
 import type { Place } from '../records/lines.ts';
 import type { Sent, SentLine } from '../records/sent.ts';
 import type { Shard } from '../records/shards.ts';
@@ -167,11 +168,6 @@ class Bodies {
     this.#through = undefined;
     await through?.close();
   }
-}
-
-function isGone(error: unknown): boolean {
-  if (!(error instanceof Error)) return false;
-  return 'code' in error ? error.code === 'ENOENT' : error.message.startsWith('the file is shorter');
 }
 
 /** In pieces worth a write. */
