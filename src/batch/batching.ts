@@ -146,7 +146,7 @@ export async function openBatching({
 
 async function keepAnswers(books: Books, results: readonly Result[], keep: BatchingOptions['keep']): Promise<void> {
   try {
-    for (const { answer, result } of await books.lines.answers(results)) {
+    for (const { answer, result } of await books.items.answers(results)) {
       const { response } = readEnd(result);
       if (response !== undefined) keep(answer, response.body);
     }

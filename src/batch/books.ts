@@ -6,6 +6,7 @@ import { Together } from './db/together.ts';
 import { Answers } from './records/answers.ts';
 import { Batches } from './records/batches.ts';
 import { Files } from './records/files.ts';
+import { Items } from './records/items.ts';
 import { Lines, type Result } from './records/lines.ts';
 import { Shards } from './records/shards.ts';
 import type { Tables } from './tables.ts';
@@ -16,6 +17,7 @@ export interface Books {
   readonly files: Files;
   readonly batches: Batches;
   readonly lines: Lines;
+  readonly items: Items;
   readonly shards: Shards;
   readonly contents: Contents;
   readonly answers: Answers;
@@ -58,6 +60,7 @@ export function openBooks(
     files: new Files(kysely),
     batches: new Batches(kysely),
     lines,
+    items: new Items(kysely),
     shards: new Shards(kysely),
     contents,
     answers: new Answers(kysely, answer_bytes_max),

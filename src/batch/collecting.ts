@@ -77,7 +77,7 @@ export class Collecting {
       if (typeof named === 'string' && named !== '') return await this.#joinNamed(request, body, asked, named);
       // As official SDKs say that this is another try: the line of the first one, unless its client has had its answer.
       const retried = Number(headers['x-stainless-retry-count'] ?? 0) > 0;
-      const line = retried ? await this.#books.lines.ofItem(asked, true) : undefined;
+      const line = retried ? await this.#books.items.latest(asked, true) : undefined;
       return (line && (await this.#before(line))) ?? (await this.#joinAnew(request, body, asked));
     } catch (error) {
       throw toldFault(error);
@@ -89,7 +89,7 @@ export class Collecting {
     const name = itemOf(request.caller.key, 'idempotency', named).slice(0, NAME_CHARS);
     const item = name + asked.slice(0, NAME_CHARS);
     const join = async (): Promise<Joined> => {
-      const line = await this.#books.lines.named(name);
+      const line = await this.#books.items.named(name);
       if (line !== undefined && line.item !== item) throw conflict();
       return (line && (await this.#before(line))) ?? (await this.#joinAnew(request, body, item));
     };
@@ -144,7 +144,7 @@ export class Collecting {
     else if (streamed && failure === undefined) reply.endStream(streamOf(end.response?.body ?? Buffer.alloc(0)));
     else reply.whole(end.response?.status ?? 502, { 'content-type': 'application/json' }, end.response?.body ?? '');
     await reply.closed;
-    if (tells && !reply.gone) await this.#books.lines.told([place]).catch(() => undefined);
+    if (tells && !reply.gone) await this.#books.items.told([place]).catch(() => undefined);
     if (failure !== undefined) throw failure;
   }
 }

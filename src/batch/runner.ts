@@ -5,26 +5,12 @@ import type { Books } from './books.ts';
 import { passes } from './fault.ts';
 import type { Running } from './records/batches.ts';
 import type { Claimed, Result } from './records/lines.ts';
-import { refused, answered } from './result.ts';
+import { runLine, WAIT_MS, type How, type LineMeans, type Stop } from './run-line.ts';
 import { describeError, type Log } from '../ops/log.ts';
-import { GatewayError } from '../wire/errors.ts';
-import type { Caller, Endpoint } from '../types.ts';
 
-/** What a line is run with: the gateway's own line, given to it. */
-export interface RunMeans {
-  /** Of a key's name; `undefined`: it is no longer configured. */
-  callerOf(owner: string): Caller | undefined;
-  /** How many more lines of this model may begin on our own engines; 0 for a model that is not known now. */
-  spare(model: string): number;
-  serve(line: {
-    readonly caller: Caller;
-    readonly endpoint: Endpoint;
-    readonly body: Buffer;
-    readonly signal: AbortSignal;
-    readonly yields: () => void;
-  }): Promise<{ readonly id: string; readonly body: Buffer }>;
+export interface RunMeans extends LineMeans {
   /** For the metrics. */
-  ended(how: 'completed' | 'failed' | 'yielded' | 'waited' | 'retried'): void;
+  ended(how: 'completed' | 'failed' | How): void;
   readonly log: Log;
 }
 
@@ -39,14 +25,8 @@ interface Entry {
 /** Claimed at once: a commit for each line alone would cost more than many a line. */
 const CLAIM_MAX = 64;
 const LOOK_MS = 1_000;
-/** How long a line waits that found its engine away or overloaded and was not told. */
-const WAIT_MS = 2_000;
-const WAIT_MS_MAX = 60_000;
 /** Until a result that could not be written down is tried again. */
 const AGAIN_MS = 1_000;
-
-/** Why a line is stopped. */
-type Stop = 'yield' | 'ended' | 'stop';
 
 export class Runner {
   readonly #books: Books;
@@ -63,6 +43,8 @@ export class Runner {
   #held_back = 0;
   #draining = false;
   #stopped = false;
+  /** Called when the last line under way has ended. */
+  #emptied: (() => void) | undefined;
   readonly #stopping = Promise.withResolvers<void>();
 
   constructor(books: Books, means: RunMeans) {
@@ -113,7 +95,7 @@ export class Runner {
     clearTimeout(this.#timer);
     for (const entry of this.#entries.values()) this.#end(entry, 'stop');
     await this.#pumping;
-    while (this.#under_way > 0) await new Promise((resolve) => setTimeout(resolve, 5));
+    if (this.#under_way > 0) await new Promise<void>((resolve) => (this.#emptied = resolve));
     for (const entry of this.#entries.values()) await this.#giveBackQueued(entry).catch(() => undefined);
   }
 
@@ -239,28 +221,18 @@ export class Runner {
       .finally(() => {
         entry.under_way.delete(line);
         this.#under_way -= 1;
+        if (this.#under_way === 0) this.#emptied?.();
         this.wake();
       });
   }
 
   async #run(entry: Entry, line: Claimed, stop: AbortController): Promise<void> {
-    const { batch } = entry;
-    const caller = this.#means.callerOf(batch.owner);
-    if (caller === undefined) {
-      const gone = new GatewayError('invalid_api_key', 'The key that submitted this batch is no longer configured.');
-      return await this.#finish(refused(line, '', gone));
-    }
-    const yields = (): void => stop.abort('yield' satisfies Stop);
-    let ended: Result;
-    try {
-      const body = await this.#bodyOf(entry, line);
-      stop.signal.throwIfAborted();
-      const answer = await this.#means.serve({ caller, endpoint: batch.endpoint, body, signal: stop.signal, yields });
-      ended = answered(line, 200, answer.id, answer.body);
-    } catch (error) {
-      return await this.#failed(entry, line, stop.signal, error);
-    }
-    await this.#finish(ended);
+    const { tries } = this.#books.config();
+    const next = await runLine(line, entry.batch, () => this.#bodyOf(entry, line), stop, this.#means, tries);
+    if (next.to === 'end') return await this.#finish(next.result);
+    if (next.how !== undefined) this.#means.ended(next.how);
+    if (next.to === 'queue') await this.#queueAgain(entry, line);
+    else await this.#giveBack(entry, line, next.wait_ms, next.tried);
   }
 
   async #bodyOf({ batch }: Entry, line: Claimed): Promise<Buffer> {
@@ -280,30 +252,6 @@ export class Runner {
       this.#inputs.set(id, input);
     }
     return input;
-  }
-
-  async #failed(entry: Entry, line: Claimed, signal: AbortSignal, error: unknown): Promise<void> {
-    if (signal.aborted) {
-      if (signal.reason === 'yield') this.#means.ended('yielded');
-      return await (signal.reason === 'yield' ? this.#queueAgain(entry, line) : this.#giveBack(entry, line, 0, false));
-    }
-    const failure = error instanceof GatewayError ? error : new GatewayError('internal_error', 'The gateway failed.');
-    if (failure !== error && passes(error)) return await this.#queueAgain(entry, line);
-    if (failure.details.cause === 'no room') {
-      // Where there is room for others of its model, it is not for this line: at once again it would find as much.
-      if (this.#means.spare(line.model) > 0) return await this.#giveBack(entry, line, WAIT_MS, false);
-      return await this.#queueAgain(entry, line);
-    }
-    if (failure.status === 429 || failure.status === 503 || failure.code === 'upstream_unreachable') {
-      this.#means.ended('waited');
-      return await this.#giveBack(entry, line, Math.min(failure.details.retry_ms ?? WAIT_MS, WAIT_MS_MAX), false);
-    }
-    // It may be the line's fault, if it is the one that kills the engine: not for ever.
-    if (failure.status >= 500 && line.tries + 1 < this.#books.config().tries) {
-      this.#means.ended('retried');
-      return await this.#giveBack(entry, line, 1000 * 2 ** line.tries, true);
-    }
-    await this.#finish(refused(line, '', failure));
   }
 
   /** Still claimed: it is the next to begin. */

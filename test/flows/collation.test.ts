@@ -122,12 +122,16 @@ describe('who waits', () => {
     const { ask, engine, batching } = await stage();
     if (batching === undefined) throw new Error('no batches');
     // As if none of them had heard.
-    const untold = vi.spyOn(batching.books.lines, 'told').mockResolvedValue();
+    const untold = vi.spyOn(batching.books.items, 'told').mockResolvedValue();
     engine.always({ kind: 'error', what: 'bad_request' });
     // The first window's has the higher number.
     for (const text of ['other', 'same']) void ask(CHAT, chat(text), { headers: SYNC }).then((answer) => answer.text());
     await expect.poll(() => untold.mock.calls.length).toBe(2);
-    await new Promise((resolve) => setTimeout(resolve, 150));
+    const closed = async (): Promise<boolean> => {
+      const { rows } = await batching.books.batches.list(undefined, { limit: 5, after: undefined }, undefined);
+      return rows.length > 0 && rows.every(({ open }) => open === 0);
+    };
+    await expect.poll(closed).toBe(true);
     engine.always(undefined);
     await (await ask(CHAT, chat('same'), { headers: SYNC })).text();
     expect((await ask(CHAT, chat('same'), { headers: { ...SYNC, ...AGAIN } })).status).toBe(200);

@@ -272,53 +272,6 @@ export class Lines {
     }
     return found;
   }
-
-  /** The latest line of this item; `untold`: whose client has not had its answer. */
-  async ofItem(item: string, untold: boolean): Promise<Line | undefined> {
-    let query = this.#db.selectFrom('lines').innerJoin('batches', 'batches.id', 'lines.batch').where('item', '=', item);
-    if (untold) query = query.where('told', '=', 0);
-    return await query
-      .orderBy('batches.seq', 'desc')
-      .orderBy('n', 'desc')
-      .limit(1)
-      .selectAll('lines')
-      .executeTakeFirst();
-  }
-
-  /** The line of an item that begins so. */
-  async named(name: string): Promise<Line | undefined> {
-    // Items are hexadecimal digits, and all of them come before a `g`.
-    return await this.#db
-      .selectFrom('lines')
-      .where('item', '>=', name)
-      .where('item', '<', `${name}g`)
-      .limit(1)
-      .selectAll()
-      .executeTakeFirst();
-  }
-
-  /** Of these, the answers that others may be given too, and under what. */
-  async answers(places: readonly Place[]): Promise<readonly { readonly answer: string; readonly result: Buffer }[]> {
-    const found: { answer: string; result: Buffer }[] = [];
-    for (const [batch, ns] of byBatch(places)) {
-      const rows = await this.#db
-        .selectFrom('lines')
-        .where('batch', '=', batch)
-        .where('n', 'in', ns)
-        .where('ok', '=', 1)
-        .where('answer', 'is not', null)
-        .select(['answer', 'result'])
-        .execute();
-      for (const { answer, result } of rows) if (answer !== null && result !== null) found.push({ answer, result });
-    }
-    return found;
-  }
-
-  async told(places: readonly Place[]): Promise<void> {
-    for (const [batch, ns] of byBatch(places)) {
-      await this.#db.updateTable('lines').set({ told: 1 }).where('batch', '=', batch).where('n', 'in', ns).execute();
-    }
-  }
 }
 
 interface Sum extends Tokens {
@@ -337,7 +290,8 @@ function compare(a: Place, b: Place): number {
   return a.batch === b.batch ? a.n - b.n : a.batch < b.batch ? -1 : 1;
 }
 
-function byBatch(places: readonly Place[]): ReadonlyMap<string, number[]> {
+/** The lines of each batch, for one question about them. */
+export function byBatch(places: readonly Place[]): ReadonlyMap<string, number[]> {
   const map = new Map<string, number[]>();
   for (const { batch, n } of places) {
     const ns = map.get(batch);
