@@ -135,11 +135,14 @@ describe('a discovered model', () => {
         expect(decodeURIComponent(answer.headers.get('x-lanyard-model') ?? '')).toBe(id);
         await answer.text();
       }
-      expect(gateway.outcomes()).toMatchObject([
-        { model: id, end: 'complete' },
-        { model: id, end: 'complete' },
-      ]);
-      expect(await gateway.metric('lanyard_in_flight')).toBe(0);
+      // Written down just after the last byte has gone out.
+      await expect
+        .poll(() => gateway.outcomes())
+        .toMatchObject([
+          { model: id, end: 'complete' },
+          { model: id, end: 'complete' },
+        ]);
+      await expect.poll(() => gateway.metric('lanyard_in_flight')).toBe(0);
     },
   );
 
