@@ -64,7 +64,8 @@ describe.each(FAILURES)('%s', (_name, fault, stream) => {
     expect(await gateway.metric('lanyard_backend_up')).toBe(0);
     const answer = await ask({ stream });
     expect([answer.status, await code(answer)]).toEqual([503, 'backend_unavailable']);
-    expect(gateway.outcomes().at(-1)).toMatchObject({ model: 'm', backend: '', status: 503, end: 'rejected' });
+    const last = { model: 'm', backend: '', status: 503, end: 'rejected' };
+    await expect.poll(() => gateway.outcomes().at(-1)).toMatchObject(last);
     expect(Number(answer.headers.get('retry-after'))).toBeGreaterThan(0);
     expect(answer.headers.get('x-should-retry')).toBeNull();
     expect(engine.asked).toHaveLength(5);
