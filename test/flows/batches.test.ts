@@ -1,5 +1,5 @@
 // Files and batches on our own engines, as OpenAI's client sees them.
-import { rmSync, truncateSync } from 'node:fs';
+import { readdirSync, rmSync, truncateSync } from 'node:fs';
 import { join } from 'node:path';
 import { NotFoundError, toFile, type OpenAI } from 'openai';
 import { describe, expect, onTestFinished, test, vi } from 'vitest';
@@ -425,6 +425,21 @@ describe('a file', () => {
     engine.release();
     await ended(client, batch.id);
     await expect(client.files.delete(batch.input_file_id)).resolves.toMatchObject({ deleted: true });
+  });
+
+  test('whose time is over is not there, and its bytes go', async () => {
+    const first = await stage();
+    const { client, batching, data } = first;
+    const kept = await upload(client, ['{}']);
+    const { id } = await upload(client, ['{}']);
+    const { kysely } = booksOf(batching).database;
+    await kysely.updateTable('files').set({ expires_at: 1 }).where('id', '=', id).execute();
+    await expect(client.files.retrieve(id)).rejects.toMatchObject({ status: 404, code: 'file_not_found' });
+    await first.stop();
+    // It is looked for at the start, and every minute.
+    const second = await openBatchGateway(yaml(first.engine), '', { data });
+    await expect.poll(() => readdirSync(join(data, 'files'))).toEqual([kept.id]);
+    expect((await second.client.files.list()).data.map((file) => file.id)).toEqual([kept.id]);
   });
 });
 
