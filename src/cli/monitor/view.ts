@@ -1,4 +1,5 @@
 // The monitor's whole window as lines, from what is known. Pure.
+import { count } from '../../doctor/finding.ts';
 import { detailLines } from './details.ts';
 import { heightOf, plain, roomOf, tabLines, textOf, type Line } from './layout.ts';
 import { listed, placeOf, type State } from './state.ts';
@@ -29,7 +30,10 @@ export function linesOf(state: State): Line[] {
 export function onceOf({ batches, all, more, now_ms }: Pick<State, 'batches' | 'all' | 'more' | 'now_ms'>): string[] {
   const counts = countsOf(batches);
   const told = STATUSES.filter((status) => counts[status] !== 0).map((status) => `${counts[status]} ${status}`);
-  const summary = [`${batches.length}${more ? ' newest' : ''} batches`, ...told].join(', ');
+  const summary = [
+    count(batches.length, more ? 'newest batch' : 'batch', more ? 'newest batches' : 'batches'),
+    ...told,
+  ].join(', ');
   if (batches.length === 0) return [summary];
   const { heads, row } = tableOf({ batches, all, columns: 400, now_s: now_ms / 1000 });
   const lines = [heads, ...batches.map((batch) => row(batch, false))];
