@@ -76,7 +76,13 @@ export async function serve(ground: Ground, endpoint: Endpoint, visit: Visit): P
     outcome.streamed = call.streamed;
     // A name that is published, or none: what a client made up reaches neither log nor metrics.
     outcome.model = fleet.models.get(call.model)?.id ?? '';
-    await answered(caller, call, visit, ground, outcome);
+    const sink = await otherwise(caller, call, visit, ground, outcome);
+    if (sink !== undefined) {
+      const candidates = route(caller, call, fleet.models, Math.random, config.limits.queue_wait_ms);
+      if (call.streamed) reply.openStream();
+      using answer = await answerOf(call, candidates, ground, reply.signal, outcome);
+      await relay(answer, call, sink, ground, outcome);
+    }
     await reply.closed;
     settle(outcome, reply, reply.gone ? 'client_closed' : 'complete');
   } catch (error) {
@@ -86,8 +92,14 @@ export async function serve(ground: Ground, endpoint: Endpoint, visit: Visit): P
   }
 }
 
-/** As its mode says: out of the cache, by a batch, or, mostly, at once. */
-async function answered(caller: Caller, call: Call, visit: Visit, ground: Ground, outcome: Outcome): Promise<void> {
+/** Answers out of the cache or by a batch, where the call's mode says so. Mostly it is answered at once, and this is where to. */
+async function otherwise(
+  caller: Caller,
+  call: Call,
+  visit: Visit,
+  ground: Ground,
+  outcome: Outcome,
+): Promise<Sink | undefined> {
   const { config, fleet, cache, batching, metrics } = ground;
   const { reply, request, listener } = visit;
   const { headers } = request;
@@ -101,33 +113,22 @@ async function answered(caller: Caller, call: Call, visit: Visit, ground: Ground
     const kept = await cache?.get(lookup.id);
     metrics.cached(kept === undefined ? 'miss' : 'hit');
     reply.headers['x-cache'] = kept === undefined ? 'miss' : 'hit';
-    if (kept !== undefined) return again(kept, call, reply);
+    if (kept !== undefined) {
+      again(kept, call, reply);
+      return undefined;
+    }
   }
   if (how === 'cache') {
     throw new GatewayError('not_in_cache', 'There is no answer to this in the cache, and none is asked for.');
   }
-  if (how !== 'direct') {
-    if (batching === undefined) throw away();
-    // Whoever can answer now: a batch can wait for who cannot.
-    const upstream = upstreamOf(published(caller, call.model, fleet.models))?.backend.name;
-    const answer = lookup?.keeps === true ? lookup.id : null;
-    metrics.collected(how);
-    return await batching.collecting.answer({
-      id: visit.id,
-      caller,
-      call,
-      headers,
-      reply,
-      mode: how,
-      upstream,
-      answer,
-    });
-  }
-  const candidates = route(caller, call, fleet.models, Math.random, config.limits.queue_wait_ms);
-  if (call.streamed) reply.openStream();
-  using answer = await answerOf(call, candidates, ground, reply.signal, outcome);
-  const sink = lookup?.keeps === true ? keeping(reply, (body) => cache?.put(lookup.id, body)) : reply;
-  await relay(answer, call, sink, ground, outcome);
+  if (how === 'direct') return lookup?.keeps === true ? keeping(reply, (body) => cache?.put(lookup.id, body)) : reply;
+  if (batching === undefined) throw away();
+  // Whoever can answer now: a batch can wait for who cannot.
+  const upstream = upstreamOf(published(caller, call.model, fleet.models))?.backend.name;
+  const answer = lookup?.keeps === true ? lookup.id : null;
+  metrics.collected(how);
+  await batching.collecting.answer({ id: visit.id, caller, call, headers, reply, mode: how, upstream, answer });
+  return undefined;
 }
 
 /** An answer from before. */

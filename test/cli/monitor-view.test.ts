@@ -178,7 +178,7 @@ describe('what is drawn', () => {
     const told = drawn(moved(opened({ batches: [batch] }), 'details')).join('\n');
     expect(told).toContain('line 2: bad thing (x [31m)');
     expect(told).toContain('a = evil');
-    // oxlint-disable-next-line no-control-regex
+    // oxlint-disable-next-line no-control-regex -- control characters are what must not be there
     expect(told).not.toMatch(/[\u0000-\u0009\u000B-\u001F\u202E]/);
   });
 
