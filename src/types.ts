@@ -350,7 +350,7 @@ interface Collate {
 }
 
 /** How another's Batch API is used. */
-interface Upstream {
+export interface Upstream {
   /** Pauses between two looks at a batch: the first one, doubled up to the longest. */
   readonly poll_min_ms: number;
   readonly poll_max_ms: number;

@@ -50,7 +50,7 @@ backends:
 ${night === undefined ? '' : `  night: { engine: openai, url: "${night.url}", slots: ${night.slots} }`}
 models:
   ${MODEL}: [mock/${ENGINE_MODEL}]
-${night === undefined ? '' : `  ${NIGHT_MODEL}: [night/${ENGINE_MODEL}]\nbatch: { collate: { window: 1s } }`}
+${night === undefined ? '' : `  ${NIGHT_MODEL}: [night/${ENGINE_MODEL}]\nbatch: { collate: { window_ms: 1s } }`}
 ${redis === undefined ? '' : `redis: { url: "${redis}", gateways: ${gateways} }`}
 `,
     );

@@ -52,7 +52,7 @@ auth:
   keys:
     - { name: narrow, hash: "sha256:${sha256(narrow_key)}", limits: { parallel: 1 } }
 limits: { ip: off }
-batch: { data: "${join(folder, 'data')}", disk_free_bytes_min: 1, collate: { window: 100ms } }
+batch: { data: "${join(folder, 'data')}", disk_free_bytes_min: 1, collate: { window_ms: 100ms } }
 backends:
   rack: { engine: vllm, url: "${engine.url}" }
 models:

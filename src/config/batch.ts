@@ -1,6 +1,6 @@
 // What the file says of batches, of how single requests are collected into them, and of answers that are given again.
 import { z } from 'zod';
-import type { BatchConfig, CacheConfig, Mode } from '../types.ts';
+import type { BatchConfig, CacheConfig, Mode, Upstream } from '../types.ts';
 import { path, section, text } from './shapes.ts';
 import { age, duration, flag, size, volume, whole } from './units.ts';
 
@@ -20,25 +20,30 @@ export const mode = z.enum(Object.keys(MODES) as (keyof typeof MODES)[], { error
 });
 
 const collate = section({
-  window: duration(1).prefault('5s').describe('From a window’s first request to its end.'),
+  window_ms: duration(1).prefault('5s').describe('From a window’s first request to its end.'),
   lines_max: whole(1, 50_000).prefault(50_000).describe('Requests of one window; more open the next.'),
   bytes_max: size().prefault('190MB').describe('Bytes of one window; more open the next.'),
 });
 
+const POLL_MIN_MS = 5_000;
+
 const upstream = section({
-  poll_min: duration(1)
+  poll_min_ms: duration(1)
     .optional()
     .describe(
-      'The first pause between two looks at a batch; each is twice as long. 5s, or `poll_max` where that is less.',
+      'The first pause between two looks at a batch; each is twice as long. 5s, or `poll_max_ms` where that is less.',
     ),
-  poll_max: duration(1).prefault('300s').describe('The longest pause between two looks at a batch.'),
+  poll_max_ms: duration(1).prefault('300s').describe('The longest pause between two looks at a batch.'),
   keep_files: flag().prefault(false).describe('true: files stay there once they are fetched.'),
 })
-  .refine(({ poll_min, poll_max }) => poll_min === undefined || poll_min <= poll_max, {
-    path: ['poll_max'],
-    error: 'must not be shorter than `poll_min`',
+  .refine(({ poll_min_ms, poll_max_ms }) => poll_min_ms === undefined || poll_min_ms <= poll_max_ms, {
+    path: ['poll_max_ms'],
+    error: 'must not be shorter than `poll_min_ms`',
   })
-  .transform(({ poll_min, ...upstream }) => ({ ...upstream, poll_min: poll_min ?? Math.min(5000, upstream.poll_max) }));
+  .transform(({ poll_min_ms, ...upstream }): Upstream => ({
+    ...upstream,
+    poll_min_ms: poll_min_ms ?? Math.min(POLL_MIN_MS, upstream.poll_max_ms),
+  }));
 
 export const batch = section({
   data: path.prefault('data').describe('The folder of files, and of the database where it is SQLite.'),
@@ -46,10 +51,10 @@ export const batch = section({
   files_max: whole(1, 1_000_000).prefault(1000).describe('Files of one key.'),
   store_bytes_max: volume().prefault('20GiB').describe('All files of all keys.'),
   disk_free_bytes_min: volume().prefault('1GiB').describe('What is left free on the disk.'),
-  file_age: age().prefault('30d').describe('How long a file is kept that does not say so itself.'),
+  file_age_ms: age().prefault('30d').describe('How long a file is kept that does not say so itself.'),
   lines_max: whole(1, 50_000).prefault(50_000).describe('Lines of one batch.'),
   batches_max: whole(1, 1_000_000).prefault(1000).describe('Unfinished batches of one key.'),
-  batch_age: age().prefault('30d').describe('How long an ended batch is shown.'),
+  batch_age_ms: age().prefault('30d').describe('How long an ended batch is shown.'),
   parallel: whole(1, 100_000).prefault(64).describe('Lines that run at once, over all backends of this gateway.'),
   share: whole(0, 100)
     .prefault(50)
@@ -57,16 +62,10 @@ export const batch = section({
   tries: whole(1, 100).prefault(3).describe('How often a line is tried that fails by the backend’s fault.'),
   collate: collate.prefault({}).describe('How single requests are collected into batches.'),
   upstream: upstream.prefault({}).describe('How the Batch API of a backend with batch: upstream is used.'),
-}).transform(({ file_age, batch_age, collate, upstream, ...batch }): BatchConfig => ({
-  ...batch,
-  file_age_ms: file_age,
-  batch_age_ms: batch_age,
-  collate: { window_ms: collate.window, lines_max: collate.lines_max, bytes_max: collate.bytes_max },
-  upstream: { poll_min_ms: upstream.poll_min, poll_max_ms: upstream.poll_max, keep_files: upstream.keep_files },
-}));
+}) satisfies z.ZodType<BatchConfig>;
 
 export const cache = section({
-  ttl: age().prefault('24h').describe('How long an answer is given again.'),
+  ttl_ms: age().prefault('24h').describe('How long an answer is given again.'),
   memory_bytes_max: size().prefault('64MiB').describe('What is kept in this process.'),
   store_bytes_max: volume().prefault('1GiB').describe('What is kept in the database of batches, where there is one.'),
   chat: z
@@ -75,7 +74,7 @@ export const cache = section({
     .describe('deterministic: chats with temperature 0. Others where the request says x-lanyard-cache: on.'),
   embeddings: flag().prefault(true).describe('false: embeddings are always asked anew.'),
   shared: flag().prefault(false).describe('true: one key is given what another one asked.'),
-}).transform(({ ttl, ...cache }): CacheConfig => ({ ...cache, ttl_ms: ttl }));
+}) satisfies z.ZodType<CacheConfig>;
 
 /** `undefined` where it is empty: SQLite. */
 export const database = text

@@ -115,7 +115,7 @@ describe('a gateway that ends', () => {
       const yaml = `
 listen: [{ port: ${await freePort()} }]
 auth: { master_key: ${key} }
-batch: { data: data, disk_free_bytes_min: 1, upstream: { poll_min: 10ms, poll_max: 50ms } }
+batch: { data: data, disk_free_bytes_min: 1, upstream: { poll_min_ms: 10ms, poll_max_ms: 50ms } }
 backends:
   cloud: { engine: openai, url: "${api.url}/v1", key: sk-upstream-test, batch: upstream }
 models:
@@ -187,7 +187,7 @@ describe('for good:', () => {
 describe('a client that waits', () => {
   test('is in one batch there with those of other keys, and has its own answer', async () => {
     const api = await startBatchApi();
-    const { ask } = await openUpstream(api, { batch: 'collate: { window: 300ms }', text: ALICES });
+    const { ask } = await openUpstream(api, { batch: 'collate: { window_ms: 300ms }', text: ALICES });
     const answers = await Promise.all(
       names(30).map((id, n) => ask(CHAT, chat(id), { headers: { ...SYNC, ...(n % 2 === 0 ? AS_ALICE : {}) } })),
     );
@@ -216,7 +216,7 @@ describe('a client that waits', () => {
     async ({ route, fault, times, code }) => {
       const api = await startBatchApi();
       api.next(route, ...Array.from({ length: times }, () => fault));
-      const { ask } = await openUpstream(api, { batch: 'collate: { window: 50ms }' });
+      const { ask } = await openUpstream(api, { batch: 'collate: { window_ms: 50ms }' });
       const signal = AbortSignal.timeout(10_000);
       const all = await Promise.all(names(3).map((id) => ask(CHAT, chat(id), { headers: SYNC, signal })));
       for (const answer of all) {
@@ -231,7 +231,7 @@ describe('a client that waits', () => {
   test('has its error within seconds of a silence, and what came of it is not left to run', async () => {
     const api = await startBatchApi();
     api.next('create', { held_after: true });
-    const { ask } = await openUpstream(api, { batch: 'collate: { window: 50ms }' });
+    const { ask } = await openUpstream(api, { batch: 'collate: { window_ms: 50ms }' });
     const answer = await ask(CHAT, chat('Hi'), { headers: SYNC, signal: AbortSignal.timeout(10_000) });
     expect([answer.status, await answer.json()]).toMatchObject([502, { error: { code: 'upstream_unreachable' } }]);
     await api.until(({ requests, files }) => requests.cancel === 1 && files.length === 0);
@@ -262,7 +262,7 @@ describe('a batch that is cancelled', () => {
 
   test('ends at once where it shares a batch there with others, whose lines run on', async () => {
     const api = await startBatchApi({ steps: { in_progress: 1e6 } });
-    const gateway = await openUpstream(api, { batch: 'collate: { window: 200ms }', text: ALICES });
+    const gateway = await openUpstream(api, { batch: 'collate: { window_ms: 200ms }', text: ALICES });
     const join = async (headers: Record<string, string>): Promise<string> => {
       const answer = await gateway.ask(CHAT, chat('both'), { headers: { ...ASYNC, ...headers } });
       return ((await answer.json()) as { id: string }).id;

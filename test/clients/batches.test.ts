@@ -222,7 +222,7 @@ describe('a chat that waits for its batch', () => {
   async function open(keep_alive_ms = KEEP_ALIVE_MS): Promise<Waits> {
     const engine = await startEngine({ kind: 'vllm', models: ['x'] });
     onTestFinished(() => engine.stop());
-    const stage = await openBatchGateway(local(engine, keep_alive_ms), 'collate: { window: 50ms }');
+    const stage = await openBatchGateway(local(engine, keep_alive_ms), 'collate: { window_ms: 50ms }');
     const tap = await openTap(stage.port);
     return { engine, stage, tap, at: { base: `${tap.url}/v1`, model: 'm' } };
   }

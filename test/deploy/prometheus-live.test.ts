@@ -277,8 +277,8 @@ metrics: { certificates: ${JSON.stringify(files)} }
 batch:
   data: data
   disk_free_bytes_min: 1
-  collate: { window: 100ms }
-  upstream: { poll_min: 100ms, poll_max: 200ms }
+  collate: { window_ms: 100ms }
+  upstream: { poll_min_ms: 100ms, poll_max_ms: 200ms }
 cache: {}
 backends:
   cloud: { engine: openai, url: "${api.url}/v1", key: sk-upstream-test, batch: upstream }

@@ -73,7 +73,7 @@ test('200 MB of lines go through, and memory stays flat', async () => {
 });
 
 test('100 requests a second for a minute are all accepted, and all answered', async () => {
-  const { gateway, engine } = await stage(', collate: { window: 5s }');
+  const { gateway, engine } = await stage(', collate: { window_ms: 5s }');
   const memory = watchMemory(gateway.pid);
   onTestFinished(() => memory.stop());
   const took: number[] = [];

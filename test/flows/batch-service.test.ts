@@ -54,12 +54,12 @@ describe('the environment', () => {
   });
 
   test.each([
-    ['COLLATE_BATCHES_FOR_DURATION_IN_MS', ['0', '-1', 'abc', '1.5'], /:\d+:\d+ batch\.collate\.window must be /],
+    ['COLLATE_BATCHES_FOR_DURATION_IN_MS', ['0', '-1', 'abc', '1.5'], /:\d+:\d+ batch\.collate\.window_ms must be /],
     ['CLIENT_SERVING_MODE', ['later', 'Sync'], /:\d+:\d+ listen\[0\]\.mode must be .*sync.*async.*cache/],
     [
       'COLLECT_BATCH_STATS_POLLING_MAX_INTERVAL_SECONDS',
       ['0', '-1', 'abc'],
-      /:\d+:\d+ batch\.upstream\.poll_max must be /,
+      /:\d+:\d+ batch\.upstream\.poll_max_ms must be /,
     ],
   ])('refuses a %s that makes no sense (%j), and says where it is read', (name, values, why) => {
     for (const value of values) expect(() => load({ [name]: value })).toThrow(why);
@@ -91,7 +91,7 @@ describe('the environment', () => {
       env: { COLLATE_BATCHES_FOR_DURATION_IN_MS: '-1' },
     });
     expect(await exit).toBe(1);
-    expect(stderr()).toMatch(/batch\.collate\.window must be /);
+    expect(stderr()).toMatch(/batch\.collate\.window_ms must be /);
     expect(stderr()).toContain('OPENAI_API_KEY');
   });
 });

@@ -36,7 +36,7 @@ async function stage(keep_alive_ms?: number, data?: string): Promise<Scene> {
   const engine = await startEngine({ kind: 'vllm', models: ['x'] });
   onTestFinished(() => engine.stop());
   const options = data === undefined ? {} : { data };
-  const gateway = await openBatchGateway(yaml(engine, keep_alive_ms), 'collate: { window: 100ms }', options);
+  const gateway = await openBatchGateway(yaml(engine, keep_alive_ms), 'collate: { window_ms: 100ms }', options);
   return Object.assign(gateway, { engine });
 }
 
@@ -281,7 +281,7 @@ describe('the cache', () => {
     onTestFinished(() => engine.stop());
     const keys = `auth: { keys: [{ name: alice, hash: "sha256:${digest(ALICE).toString('hex')}", models: [${models}] }] }`;
     const text = `${yaml(engine)}  e: [rack/e]\ncache: { ${more} }\n${keys}\n`;
-    return Object.assign(await openBatchGateway(text, 'collate: { window: 100ms }'), { engine });
+    return Object.assign(await openBatchGateway(text, 'collate: { window_ms: 100ms }'), { engine });
   }
 
   test.each([

@@ -25,7 +25,7 @@ export function serviceYaml({ data, poll_min = 10, keep_alive }: Changes = {}): 
   const changes: [from: string, to: string][] = [
     ['{ port: 8080, ', '{ port: 0, '],
     ['batch:\n', `batch:\n  disk_free_bytes_min: 1\n${data === undefined ? '' : `  data: "${data}"\n`}`],
-    ['upstream: { poll_max:', `upstream: { poll_min: ${poll_min}ms, poll_max:`],
+    ['upstream: { poll_max_ms:', `upstream: { poll_min_ms: ${poll_min}ms, poll_max_ms:`],
   ];
   if (keep_alive !== undefined) changes.push(['limits:\n', `limits:\n  keep_alive_ms: ${keep_alive}\n`]);
   let text = EXAMPLE;

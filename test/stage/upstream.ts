@@ -26,7 +26,7 @@ models:
   small: [cloud/gpt-4o-mini]
 ${MODELS.map((name) => `  ${name}: [cloud/${name}]`).join('\n')}
 `;
-  const polls = 'poll_min: 10ms, poll_max: 50ms';
+  const polls = 'poll_min_ms: 10ms, poll_max_ms: 50ms';
   const more = `upstream: { ${polls}${upstream === '' ? '' : `, ${upstream}`} }${batch === '' ? '' : `, ${batch}`}`;
   return await openBatchGateway(text, more, data === undefined ? {} : { data });
 }
